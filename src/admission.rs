@@ -1,0 +1,1 @@
+//! What a write must satisfy or acquire before it is stored.

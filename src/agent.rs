@@ -1,0 +1,1 @@
+//! Wiring of an agent process: join, connect, adopt.

@@ -1,0 +1,1 @@
+//! HTTP requests to history and store, and back.

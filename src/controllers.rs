@@ -1,0 +1,1 @@
+//! Desired state to writes: one file or folder each, one shared runner.

@@ -1,0 +1,1 @@
+//! The ordered history of the cluster, in memory.

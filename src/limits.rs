@@ -1,0 +1,1 @@
+//! Every bound in the program, with its reason.

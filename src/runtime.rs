@@ -1,0 +1,1 @@
+//! Images to running containers. OCI only: knows no Kubernetes kinds.

@@ -1,0 +1,1 @@
+//! Pods to nodes: a pure decision over an incremental view.

@@ -1,0 +1,1 @@
+//! Wiring of a server process: what runs, start and stop order.

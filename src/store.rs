@@ -1,0 +1,1 @@
+//! Makes that history durable; its only writer.

@@ -1,0 +1,1 @@
+//! Behaviour as a client sees it: one binary, a folder per area.
