@@ -1,1 +1,18 @@
 //! Images to running containers. OCI only: knows no Kubernetes kinds.
+//!
+//! A pod is one shim process and a set of namespaces; its containers are children of the shim, which
+//! outlives this process. [`spec`] says what shall run, [`container`] what does.
+//!
+//! Invariant: nothing here starts a thread or a runtime before `main` has asked whether this process
+//! is a shim.
+
+/// What a container is and was: phase, exit.
+pub mod container;
+/// What a pod and its containers shall be.
+pub mod spec;
+
+pub use container::{ContainerStatus, Exit, ExitCause, Phase};
+pub use spec::{
+    Capabilities, ContainerSpec, Device, ExecSpec, LogTarget, Mount, MountSource, PidShare,
+    PodSandbox, Propagation, Resources, Rootfs, Seccomp, Share, TerminalSize, User,
+};
