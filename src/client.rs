@@ -1,1 +1,294 @@
 //! How the rest of the program reads and writes the cluster, near or far.
+//!
+//! Scheduler, controllers and node see only [`Client`]. In a server process it reads the history
+//! directly and writes through the same authorisation, admission and validation as anyone else;
+//! in an agent it is HTTPS feeding a history of the same type. Nothing that uses it can tell.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::api::meta::GroupResource;
+use crate::api::status::Status;
+use crate::api::tree::Value;
+use crate::history::{Cursor, Gone, History, Object, Snapshot};
+
+/// A resource in the version that a component speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Gvr {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// Version.
+    pub version: &'static str,
+    /// Plural name.
+    pub plural: &'static str,
+}
+
+impl Gvr {
+    /// How the history names it.
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(self.group, self.plural)
+    }
+}
+
+macro_rules! resources {
+    ($($(#[$doc:meta])* $name:ident = $group:literal, $version:literal, $plural:literal;)*) => {$(
+        $(#[$doc])*
+        pub const $name: Gvr = Gvr { group: $group, version: $version, plural: $plural };
+    )*};
+}
+resources! {
+    /// Namespaces.
+    NAMESPACES = "", "v1", "namespaces";
+    /// Nodes.
+    NODES = "", "v1", "nodes";
+    /// Pods.
+    PODS = "", "v1", "pods";
+    /// Services.
+    SERVICES = "", "v1", "services";
+    /// Endpoints.
+    ENDPOINTS = "", "v1", "endpoints";
+    /// ConfigMaps.
+    CONFIGMAPS = "", "v1", "configmaps";
+    /// Secrets.
+    SECRETS = "", "v1", "secrets";
+    /// ServiceAccounts.
+    SERVICEACCOUNTS = "", "v1", "serviceaccounts";
+    /// Events.
+    EVENTS = "", "v1", "events";
+    /// EndpointSlices.
+    ENDPOINTSLICES = "discovery.k8s.io", "v1", "endpointslices";
+    /// Leases.
+    LEASES = "coordination.k8s.io", "v1", "leases";
+    /// ReplicaSets.
+    REPLICASETS = "apps", "v1", "replicasets";
+    /// Deployments.
+    DEPLOYMENTS = "apps", "v1", "deployments";
+    /// CustomResourceDefinitions.
+    CUSTOMRESOURCEDEFINITIONS = "apiextensions.k8s.io", "v1", "customresourcedefinitions";
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Read one object.
+    Get,
+    /// Make an object, or post to a subresource.
+    Create,
+    /// Replace an object.
+    Update,
+    /// Change an object.
+    Patch(PatchKind),
+    /// Remove an object.
+    Delete,
+}
+
+/// The form of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchKind {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Kubernetes' strategic merge patch.
+    Strategic,
+}
+
+/// One call on one object.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What to do.
+    pub verb: Verb,
+    /// On which resource.
+    pub resource: Gvr,
+    /// In which namespace; empty for cluster-wide resources.
+    pub namespace: String,
+    /// On which object; empty for creates of new objects.
+    pub name: String,
+    /// On which part of it; empty for the object itself.
+    pub subresource: &'static str,
+    /// Object, patch or `DeleteOptions`; null where the verb takes none.
+    pub body: Value,
+}
+
+/// Reads and writes the cluster as one user.
+#[async_trait]
+pub trait Client: Send + Sync {
+    /// Performs a call and returns the answer: the object as it is now, or a `Status`.
+    ///
+    /// # Errors
+    /// The server's `Status`; transport failures read as 503.
+    async fn call(&self, call: Call) -> Result<Value, Status>;
+
+    /// A live view of a resource; the first use of a far view starts its feed.
+    ///
+    /// `selector` narrows what a far client fetches (`spec.nodeName=n1`); near views hold
+    /// everything, so readers check themselves what they rely on.
+    fn view(&self, resource: &Gvr, field_selector: &str) -> View;
+}
+
+/// A resource as this process sees it.
+#[derive(Clone)]
+pub struct View {
+    history: Arc<History>,
+    resource: GroupResource,
+    /// Turns true once the first list is in; a near view is born true.
+    synced: tokio::sync::watch::Receiver<bool>,
+}
+
+impl View {
+    /// A view of `resource` in `history`.
+    pub const fn new(
+        history: Arc<History>,
+        resource: GroupResource,
+        synced: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self { history, resource, synced }
+    }
+
+    /// Waits until the view has seen the cluster once. Until then it reads as empty.
+    pub async fn synced(&self) {
+        // An error means that the feeder is gone: the process is stopping.
+        let _ = self.synced.clone().wait_for(|synced| *synced).await;
+    }
+
+    /// The state now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.history.snapshot(&self.resource)
+    }
+
+    /// One object as it is now.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.snapshot().get(namespace, name).cloned()
+    }
+
+    /// The state now and a cursor on everything after it.
+    pub fn follow(&self) -> (Snapshot, Cursor) {
+        loop {
+            let snapshot = self.snapshot();
+            // Gone can only mean that the ring turned over between the two lines: look again.
+            if let Ok(cursor) = self.history.cursor(&self.resource, snapshot.revision) {
+                return (snapshot, cursor);
+            }
+        }
+    }
+
+    /// A cursor on everything after a revision.
+    ///
+    /// # Errors
+    /// [`Gone`] when that is no longer known.
+    pub fn cursor(&self, after: u64) -> Result<Cursor, Gone> {
+        self.history.cursor(&self.resource, after)
+    }
+}
+
+/// Calls in one line each.
+impl dyn Client + '_ {
+    fn to(verb: Verb, resource: &Gvr, namespace: &str, name: &str, body: Value) -> Call {
+        Call {
+            verb,
+            resource: resource.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subresource: "",
+            body,
+        }
+    }
+
+    /// Reads one object from the server.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn get(&self, resource: &Gvr, namespace: &str, name: &str) -> Result<Value, Status> {
+        self.call(Self::to(Verb::Get, resource, namespace, name, Value::Null)).await
+    }
+
+    /// Makes an object.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn create(
+        &self,
+        resource: &Gvr,
+        namespace: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
+        self.call(Self::to(Verb::Create, resource, namespace, "", object)).await
+    }
+
+    /// Replaces an object; its `resourceVersion` guards against lost updates.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn update(
+        &self,
+        resource: &Gvr,
+        namespace: &str,
+        name: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
+        self.call(Self::to(Verb::Update, resource, namespace, name, object)).await
+    }
+
+    /// Replaces the `status` of an object.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn update_status(
+        &self,
+        resource: &Gvr,
+        namespace: &str,
+        name: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
+        let call = Self::to(Verb::Update, resource, namespace, name, object);
+        self.call(Call { subresource: "status", ..call }).await
+    }
+
+    /// Changes an object, or its `subresource` where that is not empty.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn patch(
+        &self,
+        resource: &Gvr,
+        namespace: &str,
+        name: &str,
+        subresource: &'static str,
+        kind: PatchKind,
+        patch: Value,
+    ) -> Result<Value, Status> {
+        let call = Self::to(Verb::Patch(kind), resource, namespace, name, patch);
+        self.call(Call { subresource, ..call }).await
+    }
+
+    /// Removes an object; `options` is a `DeleteOptions` or null.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn delete(
+        &self,
+        resource: &Gvr,
+        namespace: &str,
+        name: &str,
+        options: Value,
+    ) -> Result<Value, Status> {
+        self.call(Self::to(Verb::Delete, resource, namespace, name, options)).await
+    }
+
+    /// Posts to a subresource: `binding`, `eviction`, `token`.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn post(
+        &self,
+        resource: &Gvr,
+        namespace: &str,
+        name: &str,
+        subresource: &'static str,
+        body: Value,
+    ) -> Result<Value, Status> {
+        let call = Self::to(Verb::Create, resource, namespace, name, body);
+        self.call(Call { subresource, ..call }).await
+    }
+}

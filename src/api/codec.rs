@@ -1,0 +1,1 @@
+//! Bytes to trees and back: JSON, YAML, protobuf, Table.

@@ -1,0 +1,1 @@
+//! Defaulting, validation and status rules, one file per API group.

@@ -1,0 +1,446 @@
+//! The table of resources: everything that makes one resource different from another.
+//!
+//! Routes, discovery, OpenAPI, Table output, RBAC names and storage keys all come from here. A
+//! built-in resource is an entry in one of the files below, one per API group; a
+//! CustomResourceDefinition makes the same entry at run time. There is no second path.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::meta::{self, GroupResource};
+use super::schema::Schema;
+use super::status::Cause;
+use super::tree::Value;
+use crate::history::Fields;
+use crate::util::clock::Wall;
+
+/// Whether objects live in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Each object belongs to a namespace.
+    Namespaced,
+    /// Objects belong to the cluster.
+    Cluster,
+}
+
+/// A column of Table output (`meta/v1.TableColumnDefinition`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The heading.
+    pub name: String,
+    /// `string`, `integer`, `number`, `boolean`, `date`.
+    pub kind: String,
+    /// `name` for the first column, else mostly empty.
+    pub format: String,
+    /// What `kubectl explain`-like tools show.
+    pub description: String,
+    /// 0 is always shown; more only in wide output.
+    pub priority: i32,
+}
+
+/// A path below an object, such as `status`, with the kind that it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subresource {
+    /// `status`, `scale`, `log`, ...
+    pub name: &'static str,
+    /// Group, version and kind of its body, where that is not the resource's own.
+    pub body: Option<(&'static str, &'static str, &'static str)>,
+    /// Verbs that discovery lists.
+    pub verbs: &'static [&'static str],
+}
+
+/// What a rule may know besides the object. Given to rules, since `api` has no clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The time of the request.
+    pub now: Wall,
+}
+
+/// The rules of a kind: what is done to an object, and what it must satisfy, when it is written.
+///
+/// The order on a write: `default` (on the decoded object), then `prepare_*`, then `validate_*`.
+/// All are pure. `old` is the stored object. An implementation need only give what differs from a
+/// plain object with nothing but metadata.
+pub trait Rules: Send + Sync {
+    /// Fills in what the API documents as defaults. Also run on objects read from clients' patches.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Before a create: drops what clients may not set (status, where there is the subresource).
+    fn prepare_create(&self, _object: &mut Value, _context: Context) {}
+
+    /// Before an update of the main resource: restores what it may not change (status).
+    fn prepare_update(&self, _object: &mut Value, _old: &Value, _context: Context) {}
+
+    /// Before an update of a subresource (`status`, `ephemeralcontainers`, ...): restores all that
+    /// this subresource may not change. The default takes `status` and the metadata that status
+    /// writers may change.
+    fn prepare_subresource(&self, subresource: &str, object: &mut Value, old: &Value) {
+        default_subresource(subresource, object, old);
+    }
+
+    /// What an object must satisfy on create. Metadata has been checked already.
+    fn validate(&self, _object: &Value, _errors: &mut Errors) {}
+
+    /// What an update must satisfy besides `validate`: immutable fields, allowed transitions.
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut Errors) {
+        self.validate(object, errors);
+    }
+
+    /// What an update of a subresource must satisfy.
+    fn validate_subresource(
+        &self,
+        _subresource: &str,
+        _object: &Value,
+        _old: &Value,
+        _errors: &mut Errors,
+    ) {
+    }
+
+    /// Warnings for the client (`Warning: 299`), as for deprecated fields.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether a change between two objects raises `metadata.generation`. The default: anything
+    /// outside metadata and status.
+    fn raises_generation(&self, object: &Value, old: &Value) -> bool {
+        let outside = |value: &Value| -> Vec<(String, Value)> {
+            let relevant = |(key, _): &(&str, &Value)| !matches!(*key, "metadata" | "status");
+            value.fields().filter(relevant).map(|(k, v)| (k.to_owned(), v.clone())).collect()
+        };
+        outside(object) != outside(old)
+    }
+
+    /// The grace period of a deletion when the client gives none, in seconds; `None` deletes at
+    /// once, as for all kinds but pods.
+    fn grace_period_s(&self, _object: &Value) -> Option<i64> {
+        None
+    }
+
+    /// The fields by which objects can be selected besides name and namespace.
+    fn fields(&self, _object: &Value) -> Fields {
+        Vec::new()
+    }
+
+    /// The paths that `fields` may yield: what a field selector may name.
+    fn selectable(&self) -> &[&'static str] {
+        &[]
+    }
+
+    /// The columns of Table output.
+    fn columns(&self) -> Vec<Column> {
+        name_and_age()
+    }
+
+    /// The cells of one row, as many as there are columns.
+    fn row(&self, object: &Value, context: Context) -> Vec<Value> {
+        use meta::Meta;
+        vec![object.name().into(), age(object, context)]
+    }
+}
+
+/// Rules for a kind that needs none beyond its schema.
+pub struct Plain;
+impl Rules for Plain {}
+
+/// One resource in one version.
+pub struct Resource {
+    /// API group, empty for core.
+    pub group: String,
+    /// Version, `v1`.
+    pub version: String,
+    /// Kind of one object.
+    pub kind: String,
+    /// Kind of a list; `<kind>List` for all built-ins.
+    pub list_kind: String,
+    /// Plural name: the path segment.
+    pub plural: String,
+    /// Singular name.
+    pub singular: String,
+    /// Short names for kubectl.
+    pub short_names: Vec<String>,
+    /// Categories for kubectl, such as `all`.
+    pub categories: Vec<String>,
+    /// Whether objects live in namespaces.
+    pub scope: Scope,
+    /// Verbs that the main resource serves, as discovery lists them.
+    pub verbs: Vec<&'static str>,
+    /// What lies below an object.
+    pub subresources: Vec<Subresource>,
+    /// Where objects are stored: two versions of a kind share it (events).
+    pub storage: GroupResource,
+    /// Whether updates without a resourceVersion are allowed.
+    pub unconditional_update: bool,
+    /// Whether an update of an absent object creates it (leases, endpoints, ...).
+    pub create_on_update: bool,
+    /// The kind's types.
+    pub schema: Schema,
+    /// The kind's rules.
+    pub rules: Arc<dyn Rules>,
+    /// Whether this came from a CustomResourceDefinition.
+    pub custom: bool,
+}
+
+impl Resource {
+    /// `apps/v1`, `v1`.
+    pub fn api_version(&self) -> String {
+        meta::api_version(&self.group, &self.version)
+    }
+
+    /// Group and plural as authorisation and errors name them.
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(&self.group, &self.plural)
+    }
+
+    /// The subresource called `name`.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// Whether objects live in namespaces.
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// Whether the main resource serves `verb`.
+    pub fn serves(&self, verb: &str) -> bool {
+        self.verbs.contains(&verb)
+    }
+}
+
+/// All verbs of an ordinary resource.
+pub const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// The resources that are served, an immutable value: the server swaps in a new one when a
+/// CustomResourceDefinition comes or goes.
+#[derive(Clone, Default)]
+pub struct Registry {
+    /// By group, version and plural.
+    resources: BTreeMap<(String, String, String), Arc<Resource>>,
+}
+
+impl Registry {
+    /// Adds a resource, or replaces the one of the same group, version and plural.
+    pub fn add(&mut self, resource: Resource) {
+        let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+        self.resources.insert(key, Arc::new(resource));
+    }
+
+    /// Removes all versions of a custom resource.
+    pub fn remove_custom(&mut self, group: &str, plural: &str) {
+        self.resources.retain(|(g, _, p), r| !(r.custom && g == group && p == plural));
+    }
+
+    /// The resource at a path.
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.resources.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    }
+
+    /// The resource that holds objects of a kind.
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
+        self.iter().find(|r| r.kind == kind && r.group == group && r.version == version)
+    }
+
+    /// The first served resource that is stored as `storage`.
+    pub fn by_storage(&self, storage: &GroupResource) -> Option<&Arc<Resource>> {
+        self.iter().find(|r| r.storage == *storage)
+    }
+
+    /// All resources, in order of group, version and plural.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.values()
+    }
+}
+
+/// Field errors as they are found.
+#[derive(Debug, Default)]
+pub struct Errors {
+    causes: Vec<Cause>,
+}
+
+impl Errors {
+    /// What was found so far.
+    pub fn into_causes(self) -> Vec<Cause> {
+        self.causes
+    }
+
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.causes.is_empty()
+    }
+
+    fn push(&mut self, reason: &'static str, field: impl Into<String>, message: String) {
+        self.causes.push(Cause { reason, message, field: field.into() });
+    }
+
+    /// `Required value: why`.
+    pub fn required(&mut self, field: impl Into<String>, why: &str) {
+        let message =
+            if why.is_empty() { "Required value".into() } else { format!("Required value: {why}") };
+        self.push("FieldValueRequired", field, message);
+    }
+
+    /// `Invalid value: "x": why`.
+    pub fn invalid(&mut self, field: impl Into<String>, value: &Value, why: &str) {
+        self.push("FieldValueInvalid", field, format!("Invalid value: {}: {why}", shown(value)));
+    }
+
+    /// `Forbidden: why`.
+    pub fn forbidden(&mut self, field: impl Into<String>, why: &str) {
+        self.push("FieldValueForbidden", field, format!("Forbidden: {why}"));
+    }
+
+    /// `Duplicate value: "x"`.
+    pub fn duplicate(&mut self, field: impl Into<String>, value: &Value) {
+        self.push("FieldValueDuplicate", field, format!("Duplicate value: {}", shown(value)));
+    }
+
+    /// `Not found: "x"`.
+    pub fn not_found(&mut self, field: impl Into<String>, value: &Value) {
+        self.push("FieldValueNotFound", field, format!("Not found: {}", shown(value)));
+    }
+
+    /// `Unsupported value: "x": supported values: "a", "b"`.
+    pub fn not_supported(&mut self, field: impl Into<String>, value: &Value, supported: &[&str]) {
+        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
+        let message =
+            format!("Unsupported value: {}: supported values: {}", shown(value), list.join(", "));
+        self.push("FieldValueNotSupported", field, message);
+    }
+
+    /// `Too long: may not be more than N bytes`.
+    pub fn too_long(&mut self, field: impl Into<String>, max: usize) {
+        let message = format!("Too long: may not be more than {max} bytes");
+        self.push("FieldValueTooLong", field, message);
+    }
+
+    /// `Too many: N: must have at most M items`.
+    pub fn too_many(&mut self, field: impl Into<String>, actual: usize, max: usize) {
+        let message = format!("Too many: {actual}: must have at most {max} items");
+        self.push("FieldValueTooMany", field, message);
+    }
+}
+
+/// A value as field errors show it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Str(s) => format!("{s:?}"),
+        other => other.to_string(),
+    }
+}
+
+/// A column of Table output.
+pub fn column(name: &str, kind: &str, priority: i32, description: &str) -> Column {
+    let format = if name == "Name" { "name" } else { "" };
+    Column {
+        name: name.into(),
+        kind: kind.into(),
+        format: format.into(),
+        description: description.into(),
+        priority,
+    }
+}
+
+/// What every kind shows that has no columns of its own.
+pub fn name_and_age() -> Vec<Column> {
+    vec![column("Name", "string", 0, NAME_DOC), column("Age", "string", 0, AGE_DOC)]
+}
+
+/// The description of every `Name` column.
+pub const NAME_DOC: &str = "Name must be unique within a namespace.";
+/// The description of every `Age` column.
+pub const AGE_DOC: &str = "CreationTimestamp is when the server created the object.";
+
+/// How long ago an object was created, as kubectl shows it: `5d3h`; `<unknown>` without a time.
+pub fn age(object: &Value, context: Context) -> Value {
+    use meta::Meta;
+    object.created().map_or_else(|| "<unknown>".into(), |created| since(created, context).into())
+}
+
+/// How long ago a time was, as kubectl shows it.
+pub fn since(time: Wall, context: Context) -> String {
+    human_duration(context.now.since(time).as_secs())
+}
+
+/// A duration in kubectl's short form: `47s`, `2m5s`, `3h20m`, `2d4h`, `3y12d`.
+pub fn human_duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let two = |a: u64, au: &str, b: u64, bu: &str| match b {
+        0 => format!("{a}{au}"),
+        b => format!("{a}{au}{b}{bu}"),
+    };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => two(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+/// Takes `status` from the writer and everything else from the stored object, but for the metadata
+/// that a status writer may change.
+pub fn default_subresource(subresource: &str, object: &mut Value, old: &Value) {
+    if subresource != "status" {
+        return;
+    }
+    let status = object.remove("status");
+    let metadata = object.remove("metadata");
+    let mut merged = old.clone();
+    merged.set("status", status);
+    for key in ["resourceVersion", "uid", "labels", "annotations", "finalizers", "managedFields"] {
+        match metadata.get(key) {
+            Value::Null if matches!(key, "resourceVersion" | "uid") => {}
+            Value::Null => drop(merged.entry("metadata").remove(key)),
+            value => merged.entry("metadata").set(key, value.clone()),
+        }
+    }
+    if merged.get("status").is_null() {
+        merged.remove("status");
+    }
+    *object = merged;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_in_kubectl() {
+        let cases = [
+            (5, "5s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (3599, "59m"),
+            (10_800, "3h"),
+            (12_000, "3h20m"),
+            (90_000, "25h"),
+            (187_200, "2d4h"),
+            (800_000, "9d"),
+            (64_000_000, "2y10d"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(human_duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_status_write_changes_only_status() {
+        let old = Value::parse(br#"{"metadata":{"name":"a","uid":"u"},"spec":{"x":1}}"#).unwrap();
+        let mut new = Value::parse(
+            br#"{"metadata":{"name":"b","labels":{"l":"1"}},"spec":{"x":2},"status":{"y":3}}"#,
+        )
+        .unwrap();
+        default_subresource("status", &mut new, &old);
+        assert_eq!(
+            new.to_string(),
+            r#"{"metadata":{"labels":{"l":"1"},"name":"a","uid":"u"},"spec":{"x":1},"status":{"y":3}}"#
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! Kubernetes' time texts: RFC 3339 with whole seconds (`Time`) or microseconds (`MicroTime`).
+
+use crate::util::clock::Wall;
+
+/// `metav1.Time`: `2026-11-20T09:48:00Z`.
+pub fn format(time: Wall) -> String {
+    text(time).map_or_else(String::new, |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// `metav1.MicroTime`: `2026-11-20T09:48:00.000000Z`.
+pub fn format_micro(time: Wall) -> String {
+    text(time).map_or_else(String::new, |t| t.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
+}
+
+/// Reads any RFC 3339 time, with or without fraction or offset.
+pub fn parse(text: &str) -> Option<Wall> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok().map(Wall)
+}
+
+fn text(time: Wall) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_nanosecond(time.0.into()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_and_parses() {
+        let time = Wall(1_795_168_080_123_456_000);
+        assert_eq!(format_micro(time), "2026-11-20T09:48:00.123456Z");
+        assert_eq!(parse(&format(time)), Some(Wall::from_seconds(1_795_168_080)));
+        assert_eq!(parse("2026-11-20T10:48:00+01:00"), Some(Wall::from_seconds(1_795_168_080)));
+        assert_eq!(parse("yesterday"), None);
+    }
+}
