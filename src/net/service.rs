@@ -1,0 +1,10 @@
+//! Services, host ports and masquerading as one nftables table.
+//!
+//! Contract: [`Desired`] is all that shall be in force; the table is changed by one atomic
+//! transaction proportional to the difference, never flushed, and belongs to this module alone.
+//! Removing an endpoint affects new connections only. Must not know Kubernetes kinds: which
+//! endpoints are ready, terminating or preferred is the caller's decision.
+
+mod desired;
+
+pub use desired::{Config, Desired, Endpoint, HostPort, Port, Service};
