@@ -1,1 +1,23 @@
 //! Every bound in the program, with its reason.
+
+use std::time::Duration;
+
+// history
+
+/// Bytes of recent events that are kept for watchers. Ten writes of 3 kB a second for five minutes
+/// are 9 MB; an idle server uses none of it.
+pub const WATCH_RING_BYTES_MAX: usize = 16 << 20;
+
+// store
+
+/// Commits that wait for the writer; a full queue makes writers wait, not fail.
+pub const COMMIT_QUEUE_MAX: usize = 1024;
+/// Commits in one transaction: enough to amortise a flush, few enough to bound its latency.
+pub const COMMIT_BATCH_MAX: usize = 256;
+/// How long a lazy write may be missing on disk.
+pub const LAZY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Expired objects are removed together, at most this often.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Revisions reserved on disk at a time: a crash skips at most this many, a lazy lane of ten
+/// writes a second reserves anew every few hours.
+pub const REVISION_BLOCK: u64 = 100_000;

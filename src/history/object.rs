@@ -110,6 +110,15 @@ impl Object {
         serde_json::from_slice(&self.body)
     }
 
+    /// The same object carrying another revision, as a deletion's last state does.
+    ///
+    /// # Errors
+    /// As for [`Object::tree`].
+    pub fn moved_to(&self, revision: u64) -> Result<Self, Error> {
+        let header = self.header.clone();
+        Ok(Self::new(header.key, self.tree()?, revision, header.fields))
+    }
+
     /// About how many bytes the object holds in memory.
     pub fn size(&self) -> usize {
         let labels: usize = self.header.labels.iter().map(|(k, v)| k.len() + v.len() + 32).sum();
