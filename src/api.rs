@@ -8,6 +8,7 @@ pub mod codec;
 pub mod kinds;
 pub mod meta;
 pub mod patch;
+pub mod quantity;
 pub mod registry;
 pub mod schema;
 pub mod selector;
