@@ -39,6 +39,7 @@ import (
 type kind struct {
 	group, version, name string
 	goType               reflect.Type
+	root                 int // the node of goType
 }
 
 // groups are the packages of the group versions that v1.37 serves without a flag, and of the two
@@ -77,14 +78,14 @@ func gaKinds() ([]kind, error) {
 		if gvk.Version == runtime.APIVersionInternal || isMeta(goType) {
 			continue
 		}
-		kinds = append(kinds, kind{gvk.Group, gvk.Version, gvk.Kind, goType})
+		kinds = append(kinds, kind{gvk.Group, gvk.Version, gvk.Kind, goType, 0})
 	}
 	for _, sample := range metaKinds {
 		goType := reflect.TypeOf(sample)
-		kinds = append(kinds, kind{"meta.k8s.io", "v1", goType.Name(), goType})
+		kinds = append(kinds, kind{"meta.k8s.io", "v1", goType.Name(), goType, 0})
 	}
 	partialList := reflect.TypeOf(metav1beta1.PartialObjectMetadataList{})
-	kinds = append(kinds, kind{"meta.k8s.io", "v1beta1", partialList.Name(), partialList})
+	kinds = append(kinds, kind{"meta.k8s.io", "v1beta1", partialList.Name(), partialList, 0})
 	sort.Slice(kinds, func(i, j int) bool {
 		a, b := kinds[i], kinds[j]
 		if a.group != b.group {

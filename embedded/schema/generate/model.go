@@ -126,8 +126,10 @@ type model struct {
 }
 
 func newModel(s *sources) *model {
-	return &model{sources: s, names: map[reflect.Type]string{}, types: map[string]*typeInfo{},
+	m := &model{sources: s, names: map[reflect.Type]string{}, types: map[string]*typeInfo{},
 		nodeIDs: map[node]int{}}
+	m.intern(node{kind: kindAny, elem: -1}) // node 0: what a reader without schema takes
+	return m
 }
 
 func (m *model) fieldCount() int {
@@ -139,8 +141,9 @@ func (m *model) fieldCount() int {
 }
 
 func (m *model) addKind(k kind) error {
+	root, err := m.shape(k.goType)
+	k.root = m.intern(root)
 	m.kinds = append(m.kinds, k)
-	_, err := m.refer(k.goType)
 	return err
 }
 

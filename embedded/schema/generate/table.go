@@ -67,7 +67,7 @@ func encode(m *model, version string) ([]byte, []byte) {
 func (w *writer) kinds(m *model) []uint32 {
 	var out []uint32
 	for _, k := range m.kinds {
-		out = append(out, w.text(k.group), w.text(k.version), w.text(k.name), w.typeIDs[m.names[k.goType]])
+		out = append(out, w.text(k.group), w.text(k.version), w.text(k.name), uint32(k.root))
 	}
 	return out
 }
