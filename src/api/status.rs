@@ -12,7 +12,7 @@ pub struct Status {
     pub reason: &'static str,
     /// What went wrong, in Kubernetes' words.
     pub message: String,
-    /// What it is about: `details.name`, `.group`, `.kind`, `.uid`, `.causes`, `.retryAfterSeconds`.
+    /// What it is about, where that is known.
     pub details: Option<Box<Details>>,
 }
 

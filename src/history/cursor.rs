@@ -58,7 +58,7 @@ impl Cursor {
                 return Ok(events);
             }
             if self.wake.changed().await.is_err() {
-                // The history outlives its cursors, so its senders do; if ever not, end by a re-list.
+                // The history outlives its cursors, so its senders do; if ever not, list again.
                 return Err(Gone { asked: self.after, oldest: u64::MAX });
             }
         }

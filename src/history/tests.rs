@@ -1,3 +1,5 @@
+//! The history against small models of itself.
+
 use super::*;
 use crate::api::tree::Value;
 

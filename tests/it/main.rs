@@ -1,1 +1,3 @@
 //! Behaviour as a client sees it: one binary, a folder per area.
+
+mod tidy;

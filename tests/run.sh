@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs what the tests need, builds once, and runs every test. For Debian, as root.
+#
+#   tests/run.sh            all tests
+#   tests/run.sh NAME...    those whose name contains a NAME
+set -eu
+cd "$(dirname "$0")/.."
+
+need_packages() {
+    missing=
+    for package in "$@"; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
+    done
+    [ -z "$missing" ] && return
+    apt-get update -qq
+    # shellcheck disable=SC2086 # one word per package
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+need_packages musl-tools busybox-static nftables iproute2 docker-registry apache2-utils \
+    redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd
+command -v kubectl >/dev/null || need_packages kubernetes-client
+rustup target add x86_64-unknown-linux-musl >/dev/null 2>&1
+
+# One build serves the program, its unit tests and the integration tests.
+cargo test --no-run --lib --bins --test it
+cargo test --lib --test it -- "$@"
