@@ -2,3 +2,14 @@
 //!
 //! Everything here is a thin, safe face over one kernel facility; policy lives with the callers.
 #![allow(unsafe_code, reason = "the one module where raw system calls are allowed")]
+
+/// Netlink messages and sockets.
+pub mod netlink;
+/// Work inside another network namespace.
+pub mod netns;
+/// nf_tables transactions and dumps.
+pub mod nft;
+/// Links, addresses, routes, neighbours.
+pub mod rtnl;
+/// Settings below `/proc/sys`.
+pub mod sysctl;
