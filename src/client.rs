@@ -4,6 +4,7 @@
 //! directly and writes through the same authorisation, admission and validation as anyone else;
 //! in an agent it is HTTPS feeding a history of the same type. Nothing that uses it can tell.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,24 +18,28 @@ use crate::history::{Cursor, Gone, History, Object, Snapshot};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Gvr {
     /// API group, empty for core.
-    pub group: &'static str,
+    pub group: Cow<'static, str>,
     /// Version.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// Plural name.
-    pub plural: &'static str,
+    pub plural: Cow<'static, str>,
 }
 
 impl Gvr {
     /// How the history names it.
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource::new(self.group, self.plural)
+        GroupResource::new(&self.group, &self.plural)
     }
 }
 
 macro_rules! resources {
     ($($(#[$doc:meta])* $name:ident = $group:literal, $version:literal, $plural:literal;)*) => {$(
         $(#[$doc])*
-        pub const $name: Gvr = Gvr { group: $group, version: $version, plural: $plural };
+        pub const $name: Gvr = Gvr {
+            group: Cow::Borrowed($group),
+            version: Cow::Borrowed($version),
+            plural: Cow::Borrowed($plural),
+        };
     )*};
 }
 resources! {
@@ -111,6 +116,19 @@ pub struct Call {
     pub body: Value,
 }
 
+/// A resource as discovery lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// What it is called in paths.
+    pub resource: Gvr,
+    /// The kind of its objects.
+    pub kind: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// Whether its objects can be listed, watched and deleted: reviews and the like cannot.
+    pub stored: bool,
+}
+
 /// Reads and writes the cluster as one user.
 #[async_trait]
 pub trait Client: Send + Sync {
@@ -125,6 +143,9 @@ pub trait Client: Send + Sync {
     /// `selector` narrows what a far client fetches (`spec.nodeName=n1`); near views hold
     /// everything, so readers check themselves what they rely on.
     fn view(&self, resource: &Gvr, field_selector: &str) -> View;
+
+    /// The resources that the server has now, custom ones included.
+    async fn served(&self) -> Result<Vec<Served>, Status>;
 }
 
 /// A resource as this process sees it.
@@ -155,6 +176,13 @@ impl View {
     /// The state now.
     pub fn snapshot(&self) -> Snapshot {
         self.history.snapshot(&self.resource)
+    }
+
+    /// Waits until the view shows the write that made `revision`: who writes and then reads the
+    /// view sees what it wrote. A near view always does.
+    pub async fn reached(&self, revision: u64) {
+        let Ok(mut cursor) = self.cursor(self.history.revision()) else { return };
+        while self.history.revision() < revision && cursor.next(1).await.is_ok() {}
     }
 
     /// One object as it is now.
