@@ -138,6 +138,31 @@ impl History {
         Snapshot { revision: state.revision, objects: objects.unwrap_or_default() }
     }
 
+    /// The state of a resource as it was at `revision`, as far back as the ring reaches: what pages
+    /// of a list and exact reads are cut from. A revision yet to come reads as the present one.
+    ///
+    /// # Errors
+    /// [`Gone`] when events since then have left the ring, or were never in it.
+    pub fn at(&self, resource: &GroupResource, revision: u64) -> Result<Snapshot, Gone> {
+        let (mut objects, since) = {
+            let state = self.state.read();
+            let Some(line) = state.lines.get(resource) else {
+                ring::Ring::default().check(revision, state.floor)?;
+                return Ok(Snapshot { revision, objects: CowMap::default() });
+            };
+            line.ring.check(revision, state.floor)?;
+            (line.objects.clone(), line.ring.after(revision, usize::MAX))
+        };
+        for event in since.iter().rev() {
+            let key = &event.object.header.key;
+            match &event.previous {
+                Some(previous) => drop(objects.insert(Arc::clone(previous))),
+                None => drop(objects.remove(&key.namespace, &key.name)),
+            }
+        }
+        Ok(Snapshot { revision, objects })
+    }
+
     /// One object as it is now.
     pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
         let state = self.state.read();

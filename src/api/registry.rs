@@ -101,6 +101,12 @@ pub trait Rules: Send + Sync {
         Vec::new()
     }
 
+    /// Whether objects count generations: by default those that have a spec. Kinds whose upstream
+    /// strategy does not (namespaces, nodes, services, leases, ...) say so.
+    fn counts_generations(&self, object: &Value) -> bool {
+        !object.get("spec").is_null()
+    }
+
     /// Whether a change between two objects raises `metadata.generation`. The default: anything
     /// outside metadata and status.
     fn raises_generation(&self, object: &Value, old: &Value) -> bool {
@@ -111,10 +117,32 @@ pub trait Rules: Send + Sync {
         outside(object) != outside(old)
     }
 
-    /// The grace period of a deletion when the client gives none, in seconds; `None` deletes at
+    /// The grace period of a deletion in seconds, given what the client asked for. `None` deletes at
     /// once, as for all kinds but pods.
-    fn grace_period_s(&self, _object: &Value) -> Option<i64> {
+    fn grace_period_s(&self, _object: &Value, _asked_s: Option<i64>) -> Option<i64> {
         None
+    }
+
+    /// Whether something besides `metadata.finalizers` holds up the deletion of an object, such as
+    /// a namespace's `spec.finalizers`.
+    fn holds_deletion(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// When an object's deletion begins and does not end at once: what its status must show.
+    fn begin_deletion(&self, _object: &mut Value) {}
+
+    /// Turns an object of this version into the one in which it is stored, for kinds whose versions
+    /// differ in more than their name (events). `apiVersion` is the caller's.
+    fn to_storage(&self, _object: &mut Value) {}
+
+    /// Turns a stored object into one of this version. `apiVersion` is the caller's.
+    fn from_storage(&self, _object: &mut Value) {}
+
+    /// Whether `to_storage` and `from_storage` do anything: if not, stored bytes are served as they
+    /// are.
+    fn converts(&self) -> bool {
+        false
     }
 
     /// The fields by which objects can be selected besides name and namespace.
@@ -169,6 +197,8 @@ pub struct Resource {
     pub subresources: Vec<Subresource>,
     /// Where objects are stored: two versions of a kind share it (events).
     pub storage: GroupResource,
+    /// The `apiVersion` in which objects are stored; another version of a kind differs from it.
+    pub stored_as: String,
     /// Whether updates without a resourceVersion are allowed.
     pub unconditional_update: bool,
     /// Whether an update of an absent object creates it (leases, endpoints, ...).

@@ -79,19 +79,66 @@ impl Labels for Header {
 pub struct Object {
     /// What most readers need.
     pub header: Header,
-    /// The object in JSON in its storage version, `resourceVersion` included.
+    /// The object in JSON in its storage version, `resourceVersion` included; `kind` and
+    /// `apiVersion` come first, then the other fields by name.
     pub body: Bytes,
 }
 
-/// The text before which a revision is put into an encoded object.
-const SLOT: &[u8] = br#""resourceVersion":"""#;
+/// Encodes an object as Kubernetes' own encoders order it: kind and apiVersion, then the other
+/// fields by name. Returns the text and where its `metadata.resourceVersion` ends.
+///
+/// With the type in front, a list item is the text without a prefix that its resource fixes.
+fn encode(tree: &Value) -> (Vec<u8>, usize) {
+    const TYPE: [&str; 2] = ["kind", "apiVersion"];
+    let mut out = Vec::with_capacity(1024);
+    let mut slot = 0;
+    let first = TYPE.into_iter().map(|key| (key, tree.get(key))).filter(|(_, v)| !v.is_null());
+    out.push(b'{');
+    for (key, value) in first.chain(tree.fields().filter(|(key, _)| !TYPE.contains(key))) {
+        field(&mut out, key);
+        match key {
+            "metadata" => slot = metadata(&mut out, value),
+            _ => write(&mut out, value),
+        }
+    }
+    out.push(b'}');
+    (out, slot)
+}
+
+fn metadata(out: &mut Vec<u8>, metadata: &Value) -> usize {
+    let mut slot = 0;
+    out.push(b'{');
+    for (key, value) in metadata.fields() {
+        field(out, key);
+        write(out, value);
+        if key == "resourceVersion" {
+            slot = out.len() - 1;
+        }
+    }
+    out.push(b'}');
+    slot
+}
+
+/// Writes a field's name, and a comma where one is due.
+fn field(out: &mut Vec<u8>, key: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    write(out, key);
+    out.push(b':');
+}
+
+fn write(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    #[allow(clippy::expect_used, reason = "writing JSON to memory cannot fail")]
+    serde_json::to_writer(out, value).expect("invariant: JSON to memory");
+}
 
 impl Object {
     /// An object from its tree: encodes it with its revision.
     pub fn new(key: Key, mut tree: Value, revision: u64, fields: Fields) -> Self {
         tree.entry("metadata").set("resourceVersion", revision.to_string());
         let header = Header::of(key, &tree, revision, fields);
-        Self { header, body: tree.encode().into() }
+        Self { header, body: encode(&tree).0.into() }
     }
 
     /// The object as a tree.
@@ -141,9 +188,8 @@ impl Draft {
     pub fn new(key: Key, mut tree: Value, fields: Fields) -> Self {
         tree.entry("metadata").set("resourceVersion", "");
         let header = Header::of(key, &tree, 0, fields);
-        let json = Bytes::from(tree.encode());
-        let slot = slot(&json, &tree);
-        Self { header, json, slot }
+        let (json, slot) = encode(&tree);
+        Self { header, json: json.into(), slot }
     }
 
     /// The object's key.
@@ -167,25 +213,6 @@ impl Draft {
     }
 }
 
-/// Where the revision goes: the text may stand in a value too (in an annotation, escaped, it does
-/// not), so the search starts where the metadata's own field must be.
-fn slot(json: &[u8], tree: &Value) -> usize {
-    let mut prefix = 1;
-    for (key, value) in tree.fields().take_while(|(key, _)| *key != "metadata") {
-        prefix += encoded_len(&key.into()) + 1 + encoded_len(value) + 1;
-    }
-    prefix += br#""metadata":{"#.len();
-    for (key, value) in tree.metadata().fields().take_while(|(key, _)| *key != "resourceVersion") {
-        prefix += encoded_len(&key.into()) + 1 + encoded_len(value) + 1;
-    }
-    debug_assert!(json[prefix..].starts_with(SLOT), "the slot is where canonical JSON puts it");
-    prefix + SLOT.len() - 1
-}
-
-fn encoded_len(value: &Value) -> usize {
-    value.encode().len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +220,14 @@ mod tests {
 
     fn key() -> Key {
         Key::new(&GroupResource::new("", "configmaps"), "default", "a")
+    }
+
+    #[test]
+    fn the_type_comes_first() {
+        let tree = Value::parse(br#"{"apiVersion":"v1","data":{"a":"b"},"kind":"ConfigMap"}"#);
+        let object = Object::new(key(), tree.unwrap(), 7, Vec::new());
+        let text = r#"{"kind":"ConfigMap","apiVersion":"v1","data":{"a":"b"},"metadata":{"resourceVersion":"7"}}"#;
+        assert_eq!(object.body, text.as_bytes());
     }
 
     #[test]
@@ -206,6 +241,7 @@ mod tests {
         assert_eq!(back.at(&["metadata", "annotations", "resourceVersion"]).str(), "");
         assert_eq!(back.get("data"), tree.get("data"));
         assert_eq!(object.body, Object::new(key(), tree, 42, Vec::new()).body);
+        assert!(object.body.starts_with(br#"{"apiVersion":"v1","data":"#));
         assert_eq!(object.header.label("a"), Some("b"));
     }
 }

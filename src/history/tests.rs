@@ -29,6 +29,25 @@ fn a_snapshot_does_not_see_later_writes() {
 }
 
 #[test]
+fn the_past_is_read_as_far_as_the_ring_reaches() {
+    let history = History::new(10, 1 << 20);
+    history.publish(vec![Change::Put(object("a", "x", 11))], 11);
+    history.publish(vec![Change::Put(object("a", "y", 12)), Change::Put(object("a", "x", 13))], 13);
+    history.publish(vec![Change::Delete(object("a", "x", 14))], 14);
+    let state = |revision| {
+        let snapshot = history.at(&resource(), revision).unwrap();
+        let list: Vec<(String, u64)> =
+            snapshot.iter().map(|o| (o.header.key.name.to_string(), o.header.revision)).collect();
+        list
+    };
+    assert_eq!(state(10), []);
+    assert_eq!(state(12), [("x".into(), 11), ("y".into(), 12)]);
+    assert_eq!(state(13), [("x".into(), 13), ("y".into(), 12)]);
+    assert_eq!(state(14), [("y".into(), 12)]);
+    assert!(history.at(&resource(), 9).is_err());
+}
+
+#[test]
 fn a_cursor_reads_every_event_once_and_knows_what_was_before() {
     let history = History::new(10, 1 << 20);
     let mut cursor = history.cursor(&resource(), 10).unwrap();
