@@ -21,3 +21,13 @@ pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Revisions reserved on disk at a time: a crash skips at most this many, a lazy lane of ten
 /// writes a second reserves anew every few hours.
 pub const REVISION_BLOCK: u64 = 100_000;
+
+// pki
+
+/// How long an authority's certificate is valid: ten years, as everybody's.
+pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
+/// How long any other certificate is valid. They are renewed when a third of it is left, so that
+/// a machine may lie switched off for four months and still join in.
+pub const LEAF_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+/// How far a certificate's validity reaches back, for machines whose clocks lag.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);

@@ -23,6 +23,12 @@ impl Wall {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// The time `duration` earlier; saturates at the start of the range (year 1677).
+    pub fn before(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// How long ago `earlier` was, zero when it lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
