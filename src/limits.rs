@@ -31,3 +31,7 @@ pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
 pub const LEAF_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// How far a certificate's validity reaches back, for machines whose clocks lag.
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
+// net
+
+/// Bytes of a pod's identity: with its prefix it must fit into an interface's alias of 255 bytes.
+pub const POD_IDENTITY_BYTES_MAX: usize = 200;

@@ -4,7 +4,14 @@
 //! as a permanent neighbour entry; the host has one route to the pod. Links are found again by name
 //! and alias, so that nothing has to be written down. Must not know which addresses are free.
 
+use super::{Doing, Error, Result, blocking};
+use crate::limits::POD_IDENTITY_BYTES_MAX;
+use crate::sys::netlink::Socket;
+use crate::sys::{netns, rtnl, sysctl};
+use ipnet::Ipv4Net;
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// The default gateway in every pod. No interface owns it.
@@ -46,4 +53,282 @@ pub struct Uplink {
     pub mtu: u32,
     /// Its first global address: the source of what the node sends out.
     pub address: Option<Ipv4Addr>,
+}
+
+/// Name of the link inside the pod.
+const POD_END: &str = "eth0";
+/// What the names of the host's ends begin with.
+const NAME_PREFIX: &str = "rk";
+/// What their aliases begin with, before the pod's identity.
+const ALIAS_PREFIX: &str = "rk pod ";
+/// The Ethernet address of every host's end: each link has two ends only, so that they need not
+/// differ; given, so that nothing on the host replaces it later.
+const HOST_MAC: rtnl::Mac = [0xee; 6];
+
+/// Settings of the host: without forwarding no pod reaches anything.
+const HOST_SETTINGS: [(&str, &str); 1] = [("net/ipv4/ip_forward", "1")];
+
+/// Settings of a link's host end, below `net/`; `*` is its name.
+const LINK_SETTINGS: [(&str, &str); 4] = [
+    // A pod can send from its own address only.
+    ("ipv4/conf/*/rp_filter", "1"),
+    // A pod that reaches itself through a service comes in and goes out by one link; it shall not
+    // be told of a shorter way.
+    ("ipv4/conf/*/send_redirects", "0"),
+    // The gateway is a permanent neighbour: nothing is to be answered.
+    ("ipv4/conf/*/proxy_arp", "0"),
+    // No link-local chatter while pods have no IPv6.
+    ("ipv6/conf/*/disable_ipv6", "1"),
+];
+
+/// Further setting of a link whose pod the node reaches from a loopback address. The `rk` table
+/// keeps the pod from reaching the node's loopback in turn.
+const LOOPBACK_SETTING: (&str, &str) = ("ipv4/conf/*/route_localnet", "1");
+
+/// Settings inside the pod, as container runtimes have them.
+const POD_SETTINGS: [(&str, &str); 2] = [
+    // Ports below 1024 and ping need no privilege: the namespace is the pod's own.
+    ("net/ipv4/ip_unprivileged_port_start", "0"),
+    ("net/ipv4/ping_group_range", "0 2147483647"),
+];
+
+/// Makes the node ready for pods: forwarding, and a route that lets the node's own processes reach
+/// virtual addresses where there is no default route. To be called again after a change of
+/// addresses does no harm.
+pub async fn prepare(service_cidr: Ipv4Net) -> Result<()> {
+    blocking(move || {
+        for (name, value) in HOST_SETTINGS {
+            sysctl::write(name, value).doing("prepare the node")?;
+        }
+        let mut s = socket()?;
+        rtnl::set_up(&mut s, rtnl::LOOPBACK).doing("switch loopback on")?;
+        let (to, prefix) = (service_cidr.network(), service_cidr.prefix_len());
+        let route = rtnl::Route { to, prefix, index: rtnl::LOOPBACK, via: None };
+        rtnl::replace_route(&mut s, route).doing(format!("route {service_cidr}"))
+    })
+    .await
+}
+
+/// Connects a pod. Where the link exists it is completed; where it does not match, it is replaced.
+pub async fn add(link: PodLink) -> Result<Live> {
+    blocking(move || connect(&link)).await
+}
+
+/// Removes a pod's link with its route. Removing what is not there changes nothing.
+pub async fn remove(pod: String) -> Result<()> {
+    blocking(move || {
+        let mut s = socket()?;
+        match find(&mut s, &pod)? {
+            Some(link) => delete(&mut s, &link),
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// All pod links that rk made, whatever became of their pods.
+pub async fn list() -> Result<Vec<Live>> {
+    blocking(|| list_now(&mut socket()?)).await
+}
+
+/// The interface of the default route.
+pub async fn uplink() -> Result<Option<Uplink>> {
+    blocking(|| {
+        let mut s = socket()?;
+        let routes = rtnl::routes(&mut s).doing("list routes")?;
+        let default = routes.iter().filter(|r| r.route.prefix == 0).min_by_key(|r| r.metric);
+        let links = rtnl::links(&mut s).doing("list links")?;
+        let Some(link) = default.and_then(|r| links.iter().find(|l| l.index == r.route.index))
+        else {
+            return Ok(None);
+        };
+        let addresses = rtnl::addresses(&mut s).doing("list addresses")?;
+        let address = addresses.iter().find(|a| a.index == link.index && a.global);
+        let (name, mtu) = (link.name.clone(), link.mtu);
+        Ok(Some(Uplink { name, mtu, address: address.map(|a| a.address) }))
+    })
+    .await
+}
+
+/// The name of a pod's link on the host: two letters and 48 bits of a hash of its identity.
+pub fn host_name(pod: &str) -> String {
+    // FNV-1a: the name must be the same in every version of rk.
+    let hash = pod.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{NAME_PREFIX}{:012x}", hash >> 16)
+}
+
+/// Removes every link and route that rk made.
+pub(super) fn remove_all(s: &mut Socket) -> Result<()> {
+    for link in rtnl::links(s).doing("list links")? {
+        // One without an alias: the process stopped between making and naming it.
+        if identity(&link).is_some() || (link.alias.is_none() && has_our_name(&link)) {
+            delete(s, &link)?;
+        }
+    }
+    for known in rtnl::routes(s).doing("list routes")? {
+        if known.protocol == rtnl::PROTOCOL {
+            rtnl::delete_route(s, known.route).doing(format!("delete route {}", known.route.to))?;
+        }
+    }
+    Ok(())
+}
+
+/// A socket for links and routes.
+pub(super) fn socket() -> Result<Socket> {
+    rtnl::socket().doing("open a route socket")
+}
+
+fn connect(link: &PodLink) -> Result<Live> {
+    if link.pod.is_empty() || link.pod.len() > POD_IDENTITY_BYTES_MAX {
+        return Err(Error::BadIdentity(link.pod.len()));
+    }
+    let path = link.netns.display();
+    let netns = File::open(&link.netns).doing(format!("open network namespace {path}"))?;
+    let mut s = socket()?;
+    let near = match find(&mut s, &link.pod)? {
+        Some(near) if is_complete(&near, link, &netns)? => near,
+        Some(near) => {
+            delete(&mut s, &near)?;
+            make(&mut s, link, &netns)?
+        }
+        None => make(&mut s, link, &netns)?,
+    };
+    configure_host(&mut s, &near, link)?;
+    inside(&netns, |s| configure_pod(s, link))?;
+    let address = Some(link.address);
+    Ok(Live { pod: link.pod.clone(), name: near.name, address })
+}
+
+/// The host's end of a pod's link.
+fn find(s: &mut Socket, pod: &str) -> Result<Option<rtnl::Link>> {
+    let name = host_name(pod);
+    let found = rtnl::link(s, &name).doing(format!("look up link {name}"))?;
+    match found {
+        Some(link) if identity(&link).is_some_and(|found| found != pod) => {
+            Err(Error::NameTaken(name))
+        }
+        Some(link) if link.kind.as_deref() != Some("veth") => Err(Error::NameTaken(link.name)),
+        other => Ok(other),
+    }
+}
+
+fn identity(link: &rtnl::Link) -> Option<&str> {
+    link.alias.as_deref()?.strip_prefix(ALIAS_PREFIX)
+}
+
+fn has_our_name(link: &rtnl::Link) -> bool {
+    let hex = |rest: &str| rest.len() == 12 && rest.bytes().all(|b| b.is_ascii_hexdigit());
+    link.kind.as_deref() == Some("veth") && link.name.strip_prefix(NAME_PREFIX).is_some_and(hex)
+}
+
+fn delete(s: &mut Socket, link: &rtnl::Link) -> Result<()> {
+    match rtnl::delete_link(s, link.index) {
+        // The pod's namespace went at the same moment, and took the link along.
+        Err(e) if e.errno == nix::errno::Errno::ENODEV => Ok(()),
+        other => other.doing(format!("delete link {}", link.name)),
+    }
+}
+
+/// Whether the link leads into the pod's namespace and has no other address there.
+fn is_complete(near: &rtnl::Link, link: &PodLink, netns: &File) -> Result<bool> {
+    if identity(near).is_none() {
+        return Ok(false);
+    }
+    inside(netns, |s| {
+        let Some(far) = rtnl::link(s, POD_END).doing("look up the pod's link")? else {
+            return Ok(false);
+        };
+        let addresses = rtnl::addresses(s).doing("list the pod's addresses")?;
+        let strange = |a: &rtnl::Address| a.index == far.index && a.address != link.address;
+        let paired = far.peer == Some(near.index) && near.peer == Some(far.index);
+        Ok(paired && far.mac == Some(pod_mac(link.address)) && !addresses.iter().any(strange))
+    })
+}
+
+fn make(s: &mut Socket, link: &PodLink, netns: &File) -> Result<rtnl::Link> {
+    let name = host_name(&link.pod);
+    let alias = format!("{ALIAS_PREFIX}{}", link.pod);
+    let near = rtnl::End { name: &name, mac: Some(HOST_MAC), alias: Some(&alias), netns: None };
+    let mac = Some(pod_mac(link.address));
+    let far = rtnl::End { name: POD_END, mac, alias: None, netns: Some(netns.as_fd()) };
+    rtnl::add_veth(s, link.mtu, near, far).doing(format!("make link {name}"))?;
+    let made = rtnl::link(s, &name).doing(format!("look up link {name}"))?;
+    made.ok_or(Error::NameTaken(name))
+}
+
+fn configure_host(s: &mut Socket, near: &rtnl::Link, link: &PodLink) -> Result<()> {
+    let loopback = link.loopback.then_some(LOOPBACK_SETTING);
+    for (name, value) in LINK_SETTINGS.into_iter().chain(loopback) {
+        let name = format!("net/{}", name.replace('*', &near.name));
+        match sysctl::write(&name, value) {
+            // A kernel without IPv6 has no such setting.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && name.contains("ipv6") => (),
+            other => other.doing(format!("set up link {}", near.name))?,
+        }
+    }
+    if near.mtu != link.mtu {
+        rtnl::set_mtu(s, near.index, link.mtu).doing("set the link's MTU")?;
+    }
+    rtnl::set_up(s, near.index).doing("switch the link on")?;
+    let (ip, mac) = (link.address, pod_mac(link.address));
+    rtnl::set_neighbour(s, near.index, ip, mac).doing("pin the pod's Ethernet address")?;
+    let route = rtnl::Route { to: ip, prefix: 32, index: near.index, via: None };
+    rtnl::replace_route(s, route).doing(format!("route {ip}"))
+}
+
+fn configure_pod(s: &mut Socket, link: &PodLink) -> Result<()> {
+    for (name, value) in POD_SETTINGS {
+        sysctl::write(name, value).doing("set up the pod's namespace")?;
+    }
+    rtnl::set_up(s, rtnl::LOOPBACK).doing("switch the pod's loopback on")?;
+    let far = rtnl::link(s, POD_END).doing("look up the pod's link")?;
+    let far = far.ok_or_else(|| Error::NameTaken(POD_END.to_owned()))?;
+    if far.mtu != link.mtu {
+        rtnl::set_mtu(s, far.index, link.mtu).doing("set the pod link's MTU")?;
+    }
+    rtnl::set_up(s, far.index).doing("switch the pod's link on")?;
+    let index = far.index;
+    let address = rtnl::Address { index, address: link.address, prefix: 32, global: true };
+    rtnl::add_address(s, address).doing("give the pod its address")?;
+    rtnl::set_neighbour(s, index, GATEWAY, HOST_MAC).doing("pin the gateway")?;
+    let route = rtnl::Route { to: Ipv4Addr::UNSPECIFIED, prefix: 0, index, via: Some(GATEWAY) };
+    rtnl::replace_route(s, route).doing("set the pod's default route")
+}
+
+/// Runs `work` in the pod's namespace with a socket of that namespace.
+fn inside<T: Send>(netns: &File, work: impl FnOnce(&mut Socket) -> Result<T> + Send) -> Result<T> {
+    let done = netns::within(netns.as_fd(), || work(&mut socket()?));
+    done.doing("enter the pod's network namespace")?
+}
+
+fn list_now(s: &mut Socket) -> Result<Vec<Live>> {
+    let routes = rtnl::routes(s).doing("list routes")?;
+    let links = rtnl::links(s).doing("list links")?;
+    let live = links.iter().filter_map(|link| {
+        let mut own = routes.iter().filter(|r| r.protocol == rtnl::PROTOCOL).map(|r| r.route);
+        let address = own.find(|r| r.index == link.index && r.prefix == 32).map(|r| r.to);
+        Some(Live { pod: identity(link)?.to_owned(), name: link.name.clone(), address })
+    });
+    Ok(live.collect())
+}
+
+/// A pod's Ethernet address: locally administered, and told by its IPv4 address.
+fn pod_mac(address: Ipv4Addr) -> rtnl::Mac {
+    let [a, b, c, d] = address.octets();
+    [0x0a, 0x58, a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_fit_and_never_change() {
+        let name = host_name("8c7e0b1e-6f0d-4f6e-9a55-0f1f2a3b4c5d");
+        assert_eq!(name, "rk086a83766c4e");
+        assert!(name.len() <= 15);
+        assert_ne!(host_name("a"), host_name("b"));
+    }
 }

@@ -4,9 +4,10 @@
 //! ends. Sockets keep the namespace that they were opened in.
 
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 /// Runs `work` on a thread inside the namespace, and waits for it.
@@ -37,6 +38,14 @@ pub fn current() -> io::Result<File> {
 pub fn same(a: impl AsFd, b: impl AsFd) -> io::Result<bool> {
     let (a, b) = (nix::sys::stat::fstat(a)?, nix::sys::stat::fstat(b)?);
     Ok((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
+}
+
+/// A TCP socket of the namespace, not blocking and not connected.
+pub fn tcp_socket(netns: BorrowedFd<'_>, v6: bool) -> io::Result<OwnedFd> {
+    let family = if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let made = within(netns, || socket(family, SockType::Stream, flags, SockProtocol::Tcp))?;
+    Ok(made?)
 }
 
 fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {

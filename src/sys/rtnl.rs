@@ -21,6 +21,7 @@ const NEWNEIGH: u16 = 28;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -65,6 +66,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// Its Ethernet address.
     pub mac: Option<Mac>,
+    /// The index of what it leads to: of a veth the other end, in that end's namespace.
+    pub peer: Option<u32>,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// It is switched on.
@@ -179,6 +182,9 @@ pub fn set_mtu(s: &mut Socket, index: u32, mtu: u32) -> netlink::Result<()> {
     s.transact(m)
 }
 
+/// The index of the loopback interface in every namespace.
+pub const LOOPBACK: u32 = 1;
+
 /// Deletes a link, and of a pair both ends.
 pub fn delete_link(s: &mut Socket, index: u32) -> netlink::Result<()> {
     let mut m = Messages::default();
@@ -222,6 +228,7 @@ fn read_link(payload: &[u8]) -> Option<Link> {
         alias: attrs.text(IFLA_IFALIAS).map(str::to_owned),
         kind: attrs.nested(IFLA_LINKINFO).text(IFLA_INFO_KIND).map(str::to_owned),
         mac: attrs.get(IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
+        peer: attrs.ne32(IFLA_LINK),
         mtu: attrs.ne32(IFLA_MTU)?,
         up: u32::from_ne_bytes(payload[8..12].try_into().ok()?) & IFF_UP != 0,
     })
@@ -343,7 +350,7 @@ mod tests {
     fn a_pair_has_its_ends_where_they_belong() {
         let (a, b) = (netns::create().unwrap(), netns::create().unwrap());
         let mac = [2, 0, 0, 0, 0, 9];
-        netns::within(a.as_fd(), || {
+        let near = netns::within(a.as_fd(), || {
             let mut s = socket().unwrap();
             let near = End { name: "near", mac: None, alias: Some("an alias"), netns: None };
             let far = End { name: "far", mac: Some(mac), alias: None, netns: Some(b.as_fd()) };
@@ -361,12 +368,13 @@ mod tests {
             assert!(routes(&mut s).unwrap().contains(&known));
             delete_route(&mut s, route).unwrap();
             assert_eq!(delete_route(&mut s, route).unwrap_err().errno, Errno::ESRCH);
+            link.index
         })
         .unwrap();
         netns::within(b.as_fd(), || {
             let mut s = socket().unwrap();
             let far = link(&mut s, "far").unwrap().unwrap();
-            assert_eq!((far.mac, far.up), (Some(mac), false));
+            assert_eq!((far.mac, far.up, far.peer), (Some(mac), false, Some(near)));
             set_up(&mut s, far.index).unwrap();
             let address = Ipv4Addr::new(10, 1, 2, 3);
             let address = Address { index: far.index, address, prefix: 32, global: true };

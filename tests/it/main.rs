@@ -1,3 +1,4 @@
 //! Behaviour as a client sees it: one binary, a folder per area.
 
+mod net;
 mod tidy;

@@ -1,0 +1,4 @@
+//! Packets between pods, services and the world, each test in network namespaces of its own.
+
+mod link;
+mod world;
