@@ -13,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustls::pki_types::CertificateDer;
 
+use crate::api::selector::FieldSelector;
 use crate::api::status::Status;
 
 /// Every request whose user is known carries this group.
@@ -109,8 +110,12 @@ pub struct Attributes<'a> {
     pub subresource: &'a str,
     /// Namespace; empty for cluster-wide resources and for requests over all namespaces.
     pub namespace: &'a str,
-    /// Object name; empty for collections and creates.
+    /// Object name; empty for collections and creates. A list or watch whose field selector asks
+    /// for one `metadata.name` carries that name.
     pub name: &'a str,
+    /// The field selector of a list, watch or deletecollection: a node may list the pods that are
+    /// bound to it, and no others.
+    pub fields: Option<&'a FieldSelector>,
     /// The path, for a request that is for no resource.
     pub path: &'a str,
 }
@@ -141,6 +146,7 @@ impl<'a> Attributes<'a> {
             subresource: "",
             namespace: "",
             name: "",
+            fields: None,
             path: "",
         }
     }
