@@ -13,3 +13,12 @@ pub mod nft;
 pub mod rtnl;
 /// Settings below `/proc/sys`.
 pub mod sysctl;
+pub mod capability;
+pub mod cgroup;
+pub mod channel;
+pub mod fd;
+pub mod mount;
+pub mod namespace;
+pub mod process;
+pub mod seccomp;
+pub mod terminal;
