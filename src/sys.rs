@@ -3,22 +3,22 @@
 //! Everything here is a thin, safe face over one kernel facility; policy lives with the callers.
 #![allow(unsafe_code, reason = "the one module where raw system calls are allowed")]
 
-/// Netlink messages and sockets.
-pub mod netlink;
-/// Work inside another network namespace.
-pub mod netns;
-/// nf_tables transactions and dumps.
-pub mod nft;
-/// Links, addresses, routes, neighbours.
-pub mod rtnl;
-/// Settings below `/proc/sys`.
-pub mod sysctl;
 pub mod capability;
 pub mod cgroup;
 pub mod channel;
 pub mod fd;
 pub mod mount;
 pub mod namespace;
+/// Netlink messages and sockets.
+pub mod netlink;
+/// Work inside another network namespace.
+pub mod netns;
+/// nf_tables transactions and dumps.
+pub mod nft;
 pub mod process;
+/// Links, addresses, routes, neighbours.
+pub mod rtnl;
 pub mod seccomp;
+/// Settings below `/proc/sys`.
+pub mod sysctl;
 pub mod terminal;
