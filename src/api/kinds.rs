@@ -1,1 +1,14 @@
-//! Defaulting, validation and status rules, one file per API group.
+//! Defaulting, validation, status rules and Table rows, one file or folder per API group.
+//!
+//! Everything here is a pure function over trees: the clock comes in a `Context`, and no rule
+//! assumes that a tree has the right shape. What a rule needs over and over is a table of small
+//! rules: [`check`] for validation, [`fallback`] for defaults, [`not_yet`] for what is refused.
+
+pub mod check;
+pub mod fallback;
+pub mod metadata;
+pub mod table;
+pub mod text;
+
+pub mod coordination;
+pub mod core;

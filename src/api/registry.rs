@@ -7,12 +7,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::kinds::text::{self, Format};
 use super::meta::{self, GroupResource};
 use super::schema::Schema;
 use super::status::Cause;
 use super::tree::Value;
 use crate::history::Fields;
 use crate::util::clock::Wall;
+
+mod apiextensions;
+mod coordination;
+mod core;
+mod events;
+mod row;
+
+/// All resources that rk serves of itself.
+pub fn builtin() -> Registry {
+    let mut registry = Registry::default();
+    let groups = [core::GROUP, apiextensions::GROUP, coordination::GROUP, events::GROUP];
+    for (group, rows) in groups {
+        rows.iter().for_each(|row| registry.add(row.resource(group)));
+    }
+    registry
+}
 
 /// Whether objects live in namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +75,17 @@ pub struct Context {
 
 /// The rules of a kind: what is done to an object, and what it must satisfy, when it is written.
 ///
-/// The order on a write: `default` (on the decoded object), then `prepare_*`, then `validate_*`.
-/// All are pure. `old` is the stored object. An implementation need only give what differs from a
-/// plain object with nothing but metadata.
+/// The order on a write: the name is generated where it must be, then `default` (on the decoded
+/// object), `kinds::metadata::prepare_update` (on an update), `prepare_*`,
+/// `kinds::metadata::validate_*` and `validate_*`; then `warnings`, and `to_storage`. All are pure.
+/// `old` is the stored object. An implementation need only give what differs from a plain object
+/// with nothing but metadata.
 pub trait Rules: Send + Sync {
+    /// What a name of this kind must look like; also the base of a generated one.
+    fn name_format(&self) -> Format {
+        text::dns_subdomain
+    }
+
     /// Fills in what the API documents as defaults. Also run on objects read from clients' patches.
     fn default(&self, _object: &mut Value) {}
 
@@ -96,8 +120,8 @@ pub trait Rules: Send + Sync {
     ) {
     }
 
-    /// Warnings for the client (`Warning: 299`), as for deprecated fields.
-    fn warnings(&self, _object: &Value) -> Vec<String> {
+    /// Warnings for the client (`Warning: 299`), as for deprecated fields. `old` is null on create.
+    fn warnings(&self, _object: &Value, _old: &Value) -> Vec<String> {
         Vec::new()
     }
 
@@ -295,6 +319,11 @@ impl Errors {
         self.causes
     }
 
+    /// How many errors were found so far.
+    pub fn len(&self) -> usize {
+        self.causes.len()
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.causes.is_empty()
@@ -343,6 +372,18 @@ impl Errors {
     pub fn too_long(&mut self, field: impl Into<String>, max: usize) {
         let message = format!("Too long: may not be more than {max} bytes");
         self.push("FieldValueTooLong", field, message);
+    }
+
+    /// `Too long: may not be more than N characters`.
+    pub fn too_long_characters(&mut self, field: impl Into<String>, max: usize) {
+        let message = format!("Too long: may not be more than {max} characters");
+        self.push("FieldValueTooLong", field, message);
+    }
+
+    /// `Invalid value: "x": why`, for a value of the wrong type.
+    pub fn type_invalid(&mut self, field: impl Into<String>, value: &Value, why: &str) {
+        let message = format!("Invalid value: {}: {why}", shown(value));
+        self.push("FieldValueTypeInvalid", field, message);
     }
 
     /// `Too many: N: must have at most M items`.
@@ -439,6 +480,14 @@ pub fn default_subresource(subresource: &str, object: &mut Value, old: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_builtin_has_its_types() {
+        for resource in builtin().iter() {
+            let (version, kind) = (resource.api_version(), &resource.kind);
+            assert!(resource.schema.fields().is_some(), "{version} {kind}");
+        }
+    }
 
     #[test]
     fn durations_read_as_in_kubectl() {

@@ -1,0 +1,16 @@
+//! apiextensions.k8s.io: what makes more resources.
+
+use super::row::{Group, Row, STATUS};
+
+/// The group's resources.
+pub(super) const GROUP: Group = ("apiextensions.k8s.io", ROWS);
+
+const ROWS: &[Row] = &[Row {
+    kind: "CustomResourceDefinition",
+    plural: "customresourcedefinitions",
+    short: &["crd", "crds"],
+    categories: &["api-extensions"],
+    subresources: &[STATUS],
+    unconditional_update: false,
+    ..Row::CLUSTER
+}];

@@ -1,0 +1,59 @@
+//! The core group.
+
+use std::sync::Arc;
+
+use super::Subresource;
+use super::row::{Group, Row, STATUS};
+use crate::api::kinds::core::{account, config, event, namespace};
+
+/// The group's resources.
+pub(super) const GROUP: Group = ("", ROWS);
+
+const ROWS: &[Row] = &[
+    Row {
+        kind: "Namespace",
+        plural: "namespaces",
+        short: &["ns"],
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
+        subresources: &[FINALIZE, STATUS],
+        rules: || Arc::new(namespace::Namespace),
+        ..Row::CLUSTER
+    },
+    Row {
+        kind: "ConfigMap",
+        plural: "configmaps",
+        short: &["cm"],
+        rules: || Arc::new(config::ConfigMap),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "Secret",
+        plural: "secrets",
+        rules: || Arc::new(config::Secret),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "ServiceAccount",
+        plural: "serviceaccounts",
+        short: &["sa"],
+        subresources: &[TOKEN],
+        rules: || Arc::new(account::ServiceAccount),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "Event",
+        plural: "events",
+        short: &["ev"],
+        create_on_update: true,
+        rules: || Arc::new(event::Event),
+        ..Row::NAMESPACED
+    },
+];
+
+const FINALIZE: Subresource = Subresource { name: "finalize", body: None, verbs: &["update"] };
+
+const TOKEN: Subresource = Subresource {
+    name: "token",
+    body: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+    verbs: &["create"],
+};
