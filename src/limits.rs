@@ -35,3 +35,9 @@ pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
 
 /// Bytes of a pod's identity: with its prefix it must fit into an interface's alias of 255 bytes.
 pub const POD_IDENTITY_BYTES_MAX: usize = 200;
+// node
+
+/// The first wait of a container that ended and shall run again, as kubelet's.
+pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
+/// The longest wait of a crashing container, as kubelet's.
+pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);

@@ -1,1 +1,10 @@
 //! Assigned pods to containers, and their truth back: the kubelet's and kube-proxy's duties.
+//!
+//! Decisions are pure functions ([`pod`], [`qos`], ...); around them stand workers that watch the
+//! cluster through a [`crate::client::Client`] and act through `runtime` and `net`. Everything is
+//! level-triggered: a worker may be stopped at any point and finds its way from what runs.
+
+/// A pod's life as a pure function.
+pub mod pod;
+/// Quality of service.
+pub mod qos;
