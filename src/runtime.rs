@@ -8,6 +8,8 @@
 
 /// What a container is and was: phase, exit.
 pub mod container;
+/// Which system calls a container may make.
+pub mod seccomp;
 /// What a pod and its containers shall be.
 pub mod spec;
 
