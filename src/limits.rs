@@ -41,3 +41,15 @@ pub const POD_IDENTITY_BYTES_MAX: usize = 200;
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
+// api
+
+/// Nesting of a decoded object. Readers of the stored JSON stop at 128; lists, events and tables
+/// wrap an object a few levels deep.
+pub const TREE_DEPTH_MAX: usize = 120;
+/// Values in one decoded object. A value costs up to 100 bytes in memory, a body has 3 MiB: this
+/// keeps a body of many tiny values below 50 MB.
+pub const TREE_VALUES_MAX: usize = 500_000;
+/// Unknown and duplicate fields that are told to a client, as upstream.
+pub const FINDINGS_MAX: usize = 100;
+/// Values in a YAML text once its aliases are expanded.
+pub const YAML_EVENTS_MAX: usize = 1_000_000;
