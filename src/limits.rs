@@ -53,3 +53,8 @@ pub const TREE_VALUES_MAX: usize = 500_000;
 pub const FINDINGS_MAX: usize = 100;
 /// Values in a YAML text once its aliases are expanded.
 pub const YAML_EVENTS_MAX: usize = 1_000_000;
+
+// auth
+
+/// Events that an index takes in at a time.
+pub const INDEX_EVENTS_MAX: usize = 256;
