@@ -4,6 +4,8 @@
 //! directly and writes through the same authorisation, admission and validation as anyone else;
 //! in an agent it is HTTPS feeding a history of the same type. Nothing that uses it can tell.
 
+pub mod events;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -58,3 +58,31 @@ pub const YAML_EVENTS_MAX: usize = 1_000_000;
 
 /// Events that an index takes in at a time.
 pub const INDEX_EVENTS_MAX: usize = 256;
+// client
+
+/// Events that wait to be written; more are dropped.
+pub const EVENT_QUEUE_MAX: usize = 1000;
+/// Objects whose earlier events a recorder remembers.
+pub const EVENT_OBJECTS_MAX: usize = 4096;
+/// Events that one object may have at once, as upstream's recorder allows.
+pub const EVENT_BURST: f64 = 25.0;
+/// How fast an object earns more: one every five minutes.
+pub const EVENT_PER_SECOND: f64 = 1.0 / 300.0;
+/// Different texts of one reason before they are joined.
+pub const EVENT_SIMILAR_MAX: u32 = 10;
+/// The time within which they are counted.
+pub const EVENT_SIMILAR_INTERVAL: Duration = Duration::from_secs(600);
+
+// controllers
+
+/// The first delay after a failed reconcile.
+pub const RECONCILE_BACKOFF_FIRST: Duration = Duration::from_millis(5);
+/// The longest delay after failed reconciles.
+pub const RECONCILE_BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// Calls of one reconcile that run at a time: they share a transaction, and a burst of one
+/// controller must not fill the commit queue.
+pub const RECONCILE_CALLS_MAX: usize = 32;
+/// Objects that one controller works on at a time.
+pub const RECONCILE_WORKERS: usize = 4;
+/// Events that are taken off a cursor at a time.
+pub const EVENTS_PER_READ: usize = 256;
