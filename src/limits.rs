@@ -86,3 +86,9 @@ pub const RECONCILE_CALLS_MAX: usize = 32;
 pub const RECONCILE_WORKERS: usize = 4;
 /// Events that are taken off a cursor at a time.
 pub const EVENTS_PER_READ: usize = 256;
+/// Pods that one reconcile of a replica controller makes or deletes, as upstream's.
+pub const REPLICA_BURST: usize = 500;
+/// Endpoints in one EndpointSlice, upstream's default.
+pub const ENDPOINTS_PER_SLICE: usize = 100;
+/// Addresses in one Endpoints object, upstream's limit.
+pub const ENDPOINTS_MAX: usize = 1000;

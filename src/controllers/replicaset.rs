@@ -1,0 +1,197 @@
+//! Keeps the number of pods that a ReplicaSet asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::runner::{self, Controller, Moment, Plan, Step, Told, Views};
+use super::{calls, pods};
+use crate::api::meta::Key;
+use crate::api::status::Status;
+use crate::client::events::Regarding;
+use crate::client::{PODS, REPLICASETS};
+use crate::history::Event;
+use crate::limits;
+use crate::util::clock::Wall;
+
+/// The controller's row.
+pub fn controller() -> Controller {
+    Controller {
+        name: "replicaset-controller",
+        watches: vec![(REPLICASETS, runner::itself), (PODS, of_pod)],
+        reconcile,
+    }
+}
+
+/// A pod concerns its ReplicaSet, now and before; an orphan concerns all whose selector it matches.
+fn of_pod(event: &Event, views: &Views) -> Vec<Key> {
+    let states = [Some(&event.object), event.previous.as_ref()].into_iter().flatten();
+    let mut keys: Vec<Key> =
+        states.filter_map(|pod| pods::manager(pod, "ReplicaSet", &REPLICASETS)).collect();
+    keys.dedup();
+    if event.object.header.controller().is_none() && !event.deleted {
+        let namespace = &event.object.header.key.namespace;
+        let sets = views.of(&REPLICASETS).snapshot();
+        let matching = sets.in_namespace(namespace).filter(|object| {
+            runner::decode::<ReplicaSet>(object)
+                .is_some_and(|set| pods::selector(&set.spec.selector).matches(&event.object.header))
+        });
+        keys.extend(matching.map(|object| object.header.key.clone()));
+    }
+    keys
+}
+
+fn reconcile(views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
+    let set: Option<ReplicaSet> = views.object(&REPLICASETS, &key.namespace, &key.name);
+    let Some(set) = set else { return Plan::default() };
+    let deleting = set.metadata.deletion_timestamp.is_some();
+    let owner = calls::controller_reference("apps/v1", "ReplicaSet", &set.metadata);
+    let all = views.of(&PODS).snapshot();
+    let selector = pods::selector(&set.spec.selector);
+    let claim = pods::claim(&PODS, &all, &key.namespace, &selector, &owner, deleting);
+    let mine = pods::decode_all(&claim.mine);
+    let mut plan =
+        Plan { calls: claim.calls.into_iter().map(Step::from).collect(), ..Plan::default() };
+    // Adopted pods count once they are seen: no pod is made that an orphan makes superfluous.
+    if !deleting && plan.calls.is_empty() {
+        plan.calls = scale(&set, &mine, views, key);
+    }
+    let failure = moment.failure.filter(|_| !plan.calls.is_empty());
+    let status = status(&set, &mine, moment.now, failure);
+    if set.status.as_ref() != Some(&status) {
+        let changed = ReplicaSet { status: Some(status), ..set.clone() };
+        plan.always.push(calls::update_status(&REPLICASETS, key, calls::tree(&changed)));
+    }
+    plan.again = next_availability(&mine, set.spec.min_ready_seconds.unwrap_or(0), moment.now);
+    plan
+}
+
+fn told(set: &ReplicaSet, success: &'static str, failure: &'static str, deleting: bool) -> Told {
+    let (verb, prefix) =
+        if deleting { ("Deleted", "Error deleting: ") } else { ("Created", "Error creating: ") };
+    Told {
+        regarding: Regarding::to("apps/v1", "ReplicaSet", &calls::tree(set)),
+        success,
+        message: format!("{verb} pod: {{}}"),
+        failure,
+        failure_prefix: prefix,
+    }
+}
+
+/// Makes the pods that are missing, or deletes those that are too many.
+fn scale(set: &ReplicaSet, mine: &[Pod], views: &Views, key: &Key) -> Vec<Step> {
+    let mut active: Vec<Pod> = mine.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    if active.len() > wanted {
+        let crowd = crowd(views, set, &key.namespace);
+        pods::sort_for_deletion(&mut active, |pod| crowd.get(node(pod)).copied().unwrap_or(0));
+        let surplus = (active.len() - wanted).min(limits::REPLICA_BURST);
+        return active[..surplus].iter().map(|pod| delete(set, pod, key)).collect();
+    }
+    let Some(template) = set.spec.template.as_ref() else { return Vec::new() };
+    let owner = calls::controller_reference("apps/v1", "ReplicaSet", &set.metadata);
+    let missing = (wanted - active.len()).min(limits::REPLICA_BURST);
+    let pod = pods::from_template(template, &owner);
+    let create = || Step {
+        call: calls::create(&PODS, &key.namespace, pod.clone()),
+        told: Some(told(set, "SuccessfulCreate", "FailedCreate", false)),
+    };
+    std::iter::repeat_with(create).take(missing).collect()
+}
+
+fn delete(set: &ReplicaSet, pod: &Pod, key: &Key) -> Step {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let pod_key = Key::new(&PODS.group_resource(), &key.namespace, name);
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    Step {
+        call: calls::delete(&PODS, &pod_key, uid),
+        told: Some(told(set, "SuccessfulDelete", "FailedDelete", true)),
+    }
+}
+
+fn node(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+}
+
+/// How many active pods of the set's own owner (a Deployment and its other sets) each node has.
+fn crowd(views: &Views, set: &ReplicaSet, namespace: &str) -> HashMap<String, usize> {
+    let owners = set.metadata.owner_references.iter().flatten();
+    let owner = owners.filter(|o| o.controller == Some(true)).map(|o| o.uid.as_str()).next();
+    let sets = views.of(&REPLICASETS).snapshot();
+    let fellows: Vec<Arc<str>> = sets
+        .in_namespace(namespace)
+        .filter(|object| {
+            let own = Some(&*object.header.uid) == set.metadata.uid.as_deref();
+            own || owner.is_some() && object.header.controller().map(|o| &*o.uid) == owner
+        })
+        .map(|object| Arc::clone(&object.header.uid))
+        .collect();
+    let mut crowd = HashMap::new();
+    for object in views.of(&PODS).snapshot().in_namespace(namespace) {
+        let fellow = object.header.controller().is_some_and(|o| fellows.contains(&o.uid));
+        if fellow && !object.header.deleting {
+            let node = object.header.field("spec.nodeName").unwrap_or_default();
+            *crowd.entry(node.to_owned()).or_default() += 1;
+        }
+    }
+    crowd
+}
+
+fn status(set: &ReplicaSet, mine: &[Pod], now: Wall, failure: Option<&Status>) -> ReplicaSetStatus {
+    let min_ready = set.spec.min_ready_seconds.unwrap_or(0);
+    let template = set.spec.template.as_ref();
+    let labels = template.and_then(|t| t.metadata.as_ref()).and_then(|m| m.labels.clone());
+    let active: Vec<&Pod> = mine.iter().filter(|pod| pods::is_active(pod)).collect();
+    let count = |holds: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(active.iter().filter(|pod| holds(pod)).count()).unwrap_or(i32::MAX)
+    };
+    let labelled = |pod: &Pod| {
+        let has = pod.metadata.labels.clone().unwrap_or_default();
+        labels.iter().flatten().all(|(k, v)| has.get(k) == Some(v))
+    };
+    let terminating = mine.iter().filter(|pod| pods::is_terminating(pod)).count();
+    let some = |count: i32| (count > 0).then_some(count);
+    ReplicaSetStatus {
+        replicas: count(&|_| true),
+        fully_labeled_replicas: some(count(&labelled)),
+        ready_replicas: some(count(&|pod| pods::ready_since(pod).is_some())),
+        available_replicas: some(count(&|pod| {
+            pods::available_at(pod, min_ready).is_some_and(|at| at <= now)
+        })),
+        terminating_replicas: i32::try_from(terminating).ok(),
+        observed_generation: set.metadata.generation,
+        conditions: conditions(set, now, failure),
+    }
+}
+
+/// `ReplicaFailure` while pods cannot be made or deleted.
+fn conditions(
+    set: &ReplicaSet,
+    now: Wall,
+    failure: Option<&Status>,
+) -> Option<Vec<ReplicaSetCondition>> {
+    const TYPE: &str = "ReplicaFailure";
+    let old = set.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let known = old.iter().find(|c| c.type_.as_deref() == Some(TYPE)).cloned();
+    let mut conditions: Vec<_> =
+        old.into_iter().filter(|c| c.type_.as_deref() != Some(TYPE)).collect();
+    if let Some(failure) = failure {
+        let new = ReplicaSetCondition {
+            type_: Some(TYPE.into()),
+            status: Some("True".into()),
+            reason: Some("FailedCreate".into()),
+            message: Some(failure.message.clone()),
+            last_transition_time: pods::typed(now),
+        };
+        conditions.push(known.filter(|k| k.message == new.message).unwrap_or(new));
+    }
+    (!conditions.is_empty()).then_some(conditions)
+}
+
+/// When the next ready pod becomes available.
+fn next_availability(mine: &[Pod], min_ready: i32, now: Wall) -> Option<std::time::Duration> {
+    let times = mine.iter().filter_map(|pod| pods::available_at(pod, min_ready));
+    times.filter(|at| *at > now).min().map(|at| at.since(now))
+}
