@@ -41,7 +41,7 @@ pub const POD_IDENTITY_BYTES_MAX: usize = 200;
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
-// api
+// runtime: images
 
 /// Nesting of a decoded object. Readers of the stored JSON stop at 128; lists, events and tables
 /// wrap an object a few levels deep.
@@ -92,3 +92,21 @@ pub const REPLICA_BURST: usize = 500;
 pub const ENDPOINTS_PER_SLICE: usize = 100;
 /// Addresses in one Endpoints object, upstream's limit.
 pub const ENDPOINTS_MAX: usize = 1000;
+/// Largest manifest or index read from a registry or archive; containerd's limit.
+pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// Largest image configuration; real ones stay below 100 kB.
+pub const IMAGE_CONFIG_BYTES_MAX: u64 = 8 << 20;
+/// Layers of one image: their short names must fit in the one page of options that mount(2) takes.
+pub const IMAGE_LAYERS_MAX: usize = 240;
+/// Archive members that are remembered while an archive is read; an image has some hundred.
+pub const IMAGE_ARCHIVE_MEMBERS_MAX: usize = 100_000;
+/// Headers of one tar entry, extended attributes included: they are read into memory as a whole.
+pub const LAYER_HEADER_BYTES_MAX: u64 = 1 << 20;
+/// Entries of one layer; directories among them are remembered until its end.
+pub const LAYER_ENTRIES_MAX: u64 = 4_000_000;
+/// Uncompressed bytes of one layer: a few kilobytes of gzip or a sparse entry can claim exabytes.
+pub const LAYER_BYTES_MAX: u64 = 256 << 30;
+/// How long a broken-off download is kept for another attempt; back-off tops out at minutes.
+pub const IMAGE_PARTIAL_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is read of an image's `/etc/passwd` and `/etc/group`; a hundred thousand users fit.
+pub const PASSWD_BYTES_MAX: u64 = 8 << 20;

@@ -8,8 +8,8 @@
 
 /// What a container is and was: phase, exit.
 pub mod container;
-/// Which system calls a container may make.
-pub mod seccomp;
+/// Images: pulled, imported, unpacked, and made into root file systems.
+pub mod image;
 /// What a pod and its containers shall be.
 pub mod spec;
 

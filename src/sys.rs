@@ -7,6 +7,8 @@ pub mod capability;
 pub mod cgroup;
 pub mod channel;
 pub mod fd;
+/// Files beneath a root directory, and overlay mounts.
+pub mod fs;
 pub mod mount;
 pub mod namespace;
 /// Netlink messages and sockets.

@@ -1,5 +1,4 @@
 //! Behaviour as a client sees it: one binary, a folder per area.
 
-mod api;
 mod net;
 mod tidy;
