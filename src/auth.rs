@@ -16,6 +16,18 @@ use rustls::pki_types::CertificateDer;
 use crate::api::selector::FieldSelector;
 use crate::api::status::Status;
 
+mod authorization;
+mod feed;
+mod node;
+pub mod policy;
+pub mod rbac;
+mod rule;
+#[cfg(test)]
+mod testing;
+
+pub use authorization::Authorization;
+pub use rule::Rule;
+
 /// Every request whose user is known carries this group.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// Every request without credentials carries this group.

@@ -41,7 +41,7 @@ pub const POD_IDENTITY_BYTES_MAX: usize = 200;
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
-// runtime: images
+// api
 
 /// Nesting of a decoded object. Readers of the stored JSON stop at 128; lists, events and tables
 /// wrap an object a few levels deep.
@@ -92,6 +92,9 @@ pub const REPLICA_BURST: usize = 500;
 pub const ENDPOINTS_PER_SLICE: usize = 100;
 /// Addresses in one Endpoints object, upstream's limit.
 pub const ENDPOINTS_MAX: usize = 1000;
+
+// runtime: images
+
 /// Largest manifest or index read from a registry or archive; containerd's limit.
 pub const IMAGE_MANIFEST_BYTES_MAX: u64 = 4 << 20;
 /// Largest image configuration; real ones stay below 100 kB.

@@ -4,7 +4,11 @@
 //! cluster through a [`crate::client::Client`] and act through `runtime` and `net`. Everything is
 //! level-triggered: a worker may be stopped at any point and finds its way from what runs.
 
+/// What a container shall be.
+pub mod container;
 /// A pod's life as a pure function.
 pub mod pod;
 /// Quality of service.
 pub mod qos;
+/// ConfigMaps and Secrets as their readers need them.
+pub mod source;

@@ -8,6 +8,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 
+use super::tree::Value;
+
 /// How a quantity was written, and is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Notation {
@@ -72,6 +74,31 @@ impl Quantity {
     /// An amount of bytes, printed with binary suffixes.
     pub const fn bytes(amount: i64) -> Self {
         Self { nanos: amount as i128 * NANO, notation: Notation::Binary }
+    }
+
+    /// The amount that stands in an object: a text or a number.
+    ///
+    /// # Errors
+    /// When it is neither, or text that is not a quantity.
+    pub fn of(value: &Value) -> Result<Self, ParseError> {
+        match value {
+            Value::Str(text) => text.trim().parse(),
+            Value::Int(number) => Ok(Self::whole(*number)),
+            Value::Float(_) => value.to_string().parse(),
+            _ => Err(ParseError),
+        }
+    }
+
+    /// The amount rounded away from zero to whole thousandths, the finest that resource lists keep.
+    pub fn rounded_to_milli(self) -> Self {
+        const MILLI: i128 = 1_000_000;
+        let milli = self.nanos / MILLI + (self.nanos % MILLI).signum();
+        Self { nanos: milli * MILLI, ..self }
+    }
+
+    /// Whether the amount is a whole number.
+    pub const fn is_whole(self) -> bool {
+        self.nanos % NANO == 0
     }
 
     /// The amount rounded up to a whole number.
@@ -183,7 +210,7 @@ impl fmt::Display for Quantity {
         }
         let small = self.nanos.abs() < 1024 * NANO;
         match self.notation {
-            Notation::Binary if !small => self.write_binary(f),
+            Notation::Binary if !small && self.is_whole() => self.write_binary(f),
             Notation::Exponent => self.write_decimal(f, true),
             _ => self.write_decimal(f, false),
         }
@@ -260,6 +287,8 @@ impl Sub for Quantity {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn quantity(text: &str) -> Quantity {
@@ -293,6 +322,10 @@ mod tests {
             ("1.", "1"),
             ("+5", "5"),
             ("00012", "12"),
+            ("0.3Gi", "322122547200m"),
+            ("1.0001Ki", "1024102400u"),
+            ("1000Ki", "1000Ki"),
+            ("8Ei", "9223372036854775807"),
         ];
         for (text, canonical) in cases {
             assert_eq!(quantity(text).to_string(), canonical, "{text}");
@@ -330,5 +363,39 @@ mod tests {
         assert_eq!((quantity("2") - quantity("500m")).to_string(), "1500m");
         assert!(quantity("1Gi") > quantity("1G"));
         assert_eq!(quantity("1"), quantity("1000m"));
+    }
+
+    #[test]
+    fn reads_what_stands_in_objects() {
+        assert_eq!(Quantity::of(&Value::Float(0.25)).unwrap().milli_value(), 250);
+        assert_eq!(Quantity::of(&Value::Int(2)).unwrap(), quantity("2"));
+        assert!(Quantity::of(&Value::Bool(true)).is_err());
+        assert_eq!(quantity("100n").rounded_to_milli().to_string(), "1m");
+        assert_eq!(quantity("-1.5").rounded_to_milli(), quantity("-1.5"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_form_is_a_fixed_point(
+            text in "[-+]?[0-9]{0,12}(\\.[0-9]{0,12})?([numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9])?"
+        ) {
+            if let Ok(amount) = text.parse::<Quantity>() {
+                let shown = amount.to_string();
+                prop_assert_eq!(quantity(&shown), amount, "{} -> {}", text, shown);
+                prop_assert_eq!(quantity(&shown).to_string(), shown);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC*") {
+            let _ = text.parse::<Quantity>();
+        }
+
+        #[test]
+        fn sums_come_back(a in any::<i32>(), b in any::<i32>()) {
+            let (a, b) = (Quantity::milli(a.into()), Quantity::milli(b.into()));
+            prop_assert_eq!(a + b - b, a);
+            prop_assert_eq!(a.cmp(&b), a.milli_value().cmp(&b.milli_value()));
+        }
     }
 }

@@ -1,4 +1,5 @@
 //! Behaviour as a client sees it: one binary, a folder per area.
 
+mod api;
 mod net;
 mod tidy;

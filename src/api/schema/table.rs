@@ -88,11 +88,14 @@ impl Table {
     }
 
     fn text(&self, id: u32) -> &str {
+        std::str::from_utf8(self.text_bytes(id)).unwrap_or_default()
+    }
+
+    fn text_bytes(&self, id: u32) -> &[u8] {
         let start = self.texts.offset.saturating_add(id) as usize;
-        let Some(head) = self.bytes.get(start..start.saturating_add(2)) else { return "" };
+        let Some(head) = self.bytes.get(start..start.saturating_add(2)) else { return &[] };
         let len = usize::from(u16::from_le_bytes([head[0], head[1]]));
-        let bytes = self.bytes.get(start + 2..start + 2 + len).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+        self.bytes.get(start + 2..start + 2 + len).unwrap_or_default()
     }
 
     fn list(&self, id: u32) -> impl ExactSizeIterator<Item = u32> + Clone + '_ {
@@ -476,6 +479,20 @@ impl<'a> Type<'a> {
         (first..first + self.word(3)).map(move |index| Field { table, index })
     }
 
+    /// The Go names of the inlined structs through which a field of the JSON object is reached.
+    pub fn inlined_through(self, field: Field<'a>) -> Vec<&'a str> {
+        let first = self.word(2);
+        if (first..first + self.word(3)).contains(&field.index) {
+            return Vec::new();
+        }
+        let holders = self.own_fields().filter(|own| own.is_inline());
+        let inner = holders.filter_map(|own| own.node().fields_type());
+        let through =
+            inner.filter(|ty| ty.field(field.name()).is_some_and(|f| f.index == field.index));
+        let path = |ty: Type<'a>| [vec![ty.short_name()], ty.inlined_through(field)].concat();
+        through.map(path).next().unwrap_or_default()
+    }
+
     /// The own field with a protobuf number.
     pub fn by_number(self, number: u32) -> Option<Field<'a>> {
         self.own_fields().find(|field| field.number() == number)
@@ -495,7 +512,8 @@ impl<'a> Type<'a> {
             index: self.table.word(self.table.lists, list + 1 + i),
         };
         let count = self.table.word(self.table.lists, list);
-        search(count, |i| field(i).name().cmp(name)).map(field)
+        let name_bytes = |i| self.table.text_bytes(field(i).word(0));
+        search(count, |i| name_bytes(i).cmp(name.as_bytes())).map(field)
     }
 }
 

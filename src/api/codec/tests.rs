@@ -1,0 +1,169 @@
+//! Tests of decoding that need nothing but this crate.
+
+use super::*;
+use crate::limits;
+
+fn deployment() -> Schema {
+    Schema::of("apps", "v1", "Deployment").unwrap()
+}
+
+fn findings(text: &str) -> Vec<String> {
+    json::decode(text.as_bytes(), &deployment()).unwrap().findings
+}
+
+fn error(text: &str) -> String {
+    json::decode(text.as_bytes(), &deployment()).unwrap_err().to_string()
+}
+
+#[test]
+fn unknown_and_duplicate_fields_are_found_with_their_paths() {
+    let text = r#"{"metadata":{"labels":{"a":"1","a":"2"},"name":"x"},"spec":{"foo":1,
+        "template":{"spec":{"containers":[{"name":"c","bar":[1,{"z":2}]}]}}},"Spec":{}}"#;
+    assert_eq!(
+        findings(text),
+        [
+            r#"duplicate field "metadata.labels.a""#,
+            r#"unknown field "spec.foo""#,
+            r#"unknown field "spec.template.spec.containers[0].bar""#,
+            r#"unknown field "Spec""#,
+        ]
+    );
+}
+
+#[test]
+fn findings_are_warnings_or_refusals() {
+    let decoded = || json::decode(br#"{"kind":"Deployment","foo":1}"#, &deployment()).unwrap();
+    let (value, warnings) = decoded().accept(FieldValidation::Warn).unwrap();
+    assert_eq!(warnings, [r#"unknown field "foo""#]);
+    assert!(value.get("foo").is_null());
+    assert!(decoded().accept(FieldValidation::Ignore).unwrap().1.is_empty());
+    assert_eq!(
+        decoded().accept(FieldValidation::Strict).unwrap_err().to_string(),
+        r#"strict decoding error: unknown field "foo""#
+    );
+}
+
+#[test]
+fn wrong_types_are_told_as_go_tells_them() {
+    assert_eq!(
+        error(r#"{"spec":{"replicas":"3"}}"#),
+        "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type \
+         int32"
+    );
+    assert_eq!(error("[]"), "json: cannot unmarshal array into Go value of type v1.Deployment");
+}
+
+#[test]
+fn broken_text_is_told_as_go_tells_it() {
+    let cases = [
+        ("{", "unexpected end of JSON input"),
+        ("", "unexpected end of JSON input"),
+        (r#"{"a" 1}"#, "invalid character '1' after object key"),
+        (r#"{"spec":{"replicas":1]}"#, "invalid character ']' after object key:value pair"),
+        (r#"{"a":tru}"#, "invalid character '}' in literal true (expecting 'e')"),
+        (r#"{"a":1}x"#, "invalid character 'x' after top-level value"),
+        (r#"{"a":01}"#, "invalid character '1' after object key:value pair"),
+        (r#"{"a":"\x"}"#, "invalid character 'x' in string escape code"),
+        ("{'a':1}", r"invalid character '\'' looking for beginning of object key string"),
+        (r#"{"a":[1,]}"#, "invalid character ']' looking for beginning of value"),
+        ("{\"a\":\"\n\"}", r"invalid character '\n' in string literal"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn strings_are_read_in_full() {
+    let text = br#"{"metadata":{"name":"a\u00e9\ud83d\ude00\ud800\n\/\xff"}}"#;
+    let mut text = text.to_vec();
+    let at = text.windows(4).position(|w| w == b"\\xff").unwrap();
+    text.splice(at..at + 4, [0xff]);
+    let value = json::decode(&text, &deployment()).unwrap().value;
+    assert_eq!(value.at(&["metadata", "name"]).str(), "aé😀\u{fffd}\n/\u{fffd}");
+}
+
+#[test]
+fn the_shape_is_the_one_that_go_writes() {
+    let text = br#"{"metadata":{"name":"x","labels":{},"annotations":null},"spec":{
+        "template":{"spec":{"containers":[{"name":"c","args":[],"tty":false,
+            "resources":{"requests":{"cpu":0.5,"memory":"1024Mi"}}}]}}}}"#;
+    let value = json::decode(text, &deployment()).unwrap().value;
+    let expected = r#"{"metadata":{"name":"x"},"spec":{"selector":null,"strategy":{},"template":{
+        "metadata":{},"spec":{"containers":[{"name":"c","resources":{"requests":{"cpu":"500m",
+        "memory":"1Gi"}}}]}}},"status":{}}"#;
+    assert_eq!(value, Value::parse(expected.as_bytes()).unwrap());
+    let again = conform(value.clone(), &deployment()).unwrap();
+    assert_eq!(again.value, value);
+}
+
+#[test]
+fn nesting_and_numbers_of_values_are_bounded() {
+    let deep = format!(r#"{{"foo":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
+    assert_eq!(error(&deep), "exceeded max depth");
+    let many = format!(r#"{{"foo":[{}1]}}"#, "1,".repeat(limits::TREE_VALUES_MAX));
+    assert_eq!(error(&many), "the object has too many values");
+}
+
+#[test]
+fn the_type_of_an_object_is_read_alone() {
+    let read = |text: &str| json::type_meta(text.as_bytes());
+    assert_eq!(
+        read(r#"{"kind":"Pod","apiVersion":"v1","x":[{}]}"#),
+        Ok(("v1".into(), "Pod".into()))
+    );
+    assert_eq!(read("{}"), Ok((String::new(), String::new())));
+    assert_eq!(
+        read(r#"{"kind":1}"#).unwrap_err().to_string(),
+        "couldn't get version/kind; json parse error: json: cannot unmarshal number into Go \
+         struct field .kind of type string"
+    );
+}
+
+#[test]
+fn yaml_is_read_as_kubernetes_reads_it() {
+    let text = b"
+a: 0644
+b: [yes, off, 1_000, 0x10, 0b11, 0o17, 1e3, ~, null, '0644', 1.50]
+<<: {c: d}
+1: one
+true: two
+date: 2001-01-01
+multi: |
+  x
+  y
+";
+    let (value, duplicate) = yaml::parse(text).unwrap();
+    let expected = r#"{"a":420,"b":[true,false,1000,16,3,15,1000,null,null,"0644",1.5],"c":"d",
+        "1":"one","true":"two","date":"2001-01-01","multi":"x\ny\n"}"#;
+    assert_eq!(value, Value::parse(expected.as_bytes()).unwrap());
+    assert_eq!(duplicate, None);
+}
+
+#[test]
+fn duplicate_yaml_keys_are_findings() {
+    let text = b"metadata:\n  name: a\n  name: b\n";
+    let decoded = yaml::decode(text, &deployment()).unwrap();
+    assert_eq!(decoded.value.at(&["metadata", "name"]).str(), "b");
+    assert_eq!(
+        decoded.findings,
+        ["yaml: unmarshal errors:\n  line 3: key \"name\" already set in map"]
+    );
+}
+
+#[test]
+fn yaml_is_bounded_and_one_document() {
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+    for i in 1..9 {
+        let before = format!("*a{},", i - 1).repeat(9);
+        bomb.push_str(&format!("a{i}: &a{i} [{before}]\n"));
+    }
+    assert!(yaml::parse(bomb.as_bytes()).is_err());
+    assert!(yaml::parse(b"a: 1\n---\nb: 2\n").is_err());
+    assert!(yaml::parse(b"a: [\n").is_err());
+    assert!(yaml::parse(b"a: .inf\n").is_err());
+    assert!(yaml::parse(&[b'a', b':', 0xff]).is_err());
+    assert_eq!(yaml::parse(b"").unwrap().0, Value::Null);
+    let deep = "[".repeat(1000) + &"]".repeat(1000);
+    assert!(yaml::parse(deep.as_bytes()).is_err());
+}

@@ -1,0 +1,85 @@
+//! All authorisers together: masters, then nodes, then roles.
+
+use std::sync::Arc;
+
+use super::node::NodeAuthorizer;
+use super::rbac::Rbac;
+use super::{Attributes, Authorizer, Decision, MASTERS, Rule, UserInfo, policy};
+use crate::history::History;
+
+/// Decides for everybody.
+pub struct Authorization {
+    /// The roles, for those who ask more than yes or no.
+    pub rbac: Rbac,
+    node: NodeAuthorizer,
+}
+
+impl Authorization {
+    /// Decides by the roles, bindings and pods of a history.
+    pub fn new(history: &Arc<History>) -> Self {
+        Self {
+            rbac: Rbac::new(Arc::clone(history)),
+            node: NodeAuthorizer::new(Arc::clone(history)),
+        }
+    }
+
+    /// All rules that hold for a user in a namespace, and what is wrong with them, if anything.
+    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Rule>, String) {
+        if user.is_in(MASTERS) {
+            return (policy::everything(), String::new());
+        }
+        self.rbac.rules_for(user, namespace)
+    }
+}
+
+impl Authorizer for Authorization {
+    fn authorize(&self, request: &Attributes<'_>) -> Decision {
+        if request.user.is_in(MASTERS) {
+            return Decision::Allow(String::new());
+        }
+        match self.node.authorize(request) {
+            Decision::NoOpinion(reason) => match self.rbac.authorize(request) {
+                Decision::NoOpinion(more) => Decision::NoOpinion(joined(&reason, &more)),
+                decided => decided,
+            },
+            decided => decided,
+        }
+    }
+}
+
+fn joined(one: &str, other: &str) -> String {
+    match (one, other) {
+        ("", only) | (only, "") => only.to_owned(),
+        (one, other) => format!("{one}, {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::testing::World;
+
+    #[test]
+    fn masters_may_do_everything_without_any_role() {
+        let world = World::default();
+        let all = Authorization::new(&world.history);
+        let admin = UserInfo::system("admin", &[MASTERS]);
+        assert!(all.authorize(&Attributes::resource(&admin, "delete", "", "nodes")).allowed());
+        assert!(all.authorize(&Attributes::path(&admin, "get", "/metrics")).allowed());
+        let other = UserInfo::system("admin", &[]);
+        let refused = all.check(&Attributes::resource(&other, "delete", "", "nodes")).unwrap_err();
+        assert_eq!(refused.code, 403);
+    }
+
+    #[test]
+    fn a_node_s_refusal_says_why() {
+        let world = World::default();
+        let all = Authorization::new(&world.history);
+        let node = UserInfo::node("n1");
+        let list = Attributes::resource(&node, "list", "", "pods");
+        assert_eq!(
+            all.authorize(&list).reason(),
+            "can only list/watch pods with spec.nodeName field selector"
+        );
+    }
+}
