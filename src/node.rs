@@ -12,3 +12,5 @@ pub mod pod;
 pub mod qos;
 /// ConfigMaps and Secrets as their readers need them.
 pub mod source;
+/// A pod's volumes.
+pub mod volume;
