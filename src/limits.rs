@@ -113,3 +113,11 @@ pub const LAYER_BYTES_MAX: u64 = 256 << 30;
 pub const IMAGE_PARTIAL_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is read of an image's `/etc/passwd` and `/etc/group`; a hundred thousand users fit.
 pub const PASSWD_BYTES_MAX: u64 = 8 << 20;
+
+// Runtime.
+
+/// Longest piece of a container's line in one log record: what containerd writes, so that log
+/// collectors are prepared for it, and small enough to hold per stream.
+pub const LOG_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// How much of a log is read for a client at a time.
+pub const LOG_CHUNK_BYTES: usize = 64 * 1024;

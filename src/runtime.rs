@@ -10,6 +10,8 @@
 pub mod container;
 /// Images: pulled, imported, unpacked, and made into root file systems.
 pub mod image;
+/// Container logs in the CRI format.
+pub mod logs;
 /// Which system calls a container may make.
 pub mod seccomp;
 /// What a pod and its containers shall be.

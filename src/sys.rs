@@ -18,9 +18,11 @@ pub mod netns;
 /// nf_tables transactions and dumps.
 pub mod nft;
 pub mod process;
+pub mod reactor;
 /// Links, addresses, routes, neighbours.
 pub mod rtnl;
 pub mod seccomp;
 /// Settings below `/proc/sys`.
 pub mod sysctl;
 pub mod terminal;
+pub mod watch;
