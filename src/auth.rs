@@ -16,15 +16,22 @@ use rustls::pki_types::CertificateDer;
 use crate::api::selector::FieldSelector;
 use crate::api::status::Status;
 
+mod authentication;
 mod authorization;
+pub mod escalation;
 mod feed;
+pub mod impersonation;
 mod node;
 pub mod policy;
 pub mod rbac;
+pub mod reviews;
 mod rule;
+pub mod service_account;
 #[cfg(test)]
 mod testing;
+mod x509;
 
+pub use authentication::{Authentication, BOOTSTRAPPERS};
 pub use authorization::Authorization;
 pub use rule::Rule;
 

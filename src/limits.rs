@@ -121,3 +121,6 @@ pub const PASSWD_BYTES_MAX: u64 = 8 << 20;
 pub const LOG_RECORD_BYTES_MAX: usize = 16 * 1024;
 /// How much of a log is read for a client at a time.
 pub const LOG_CHUNK_BYTES: usize = 64 * 1024;
+/// Service-account tokens whose signature need not be checked again: one per pod of a large node,
+/// at about 1 kB each.
+pub const TOKEN_CACHE_MAX: usize = 1024;

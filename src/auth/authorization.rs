@@ -50,7 +50,8 @@ impl Authorizer for Authorization {
 fn joined(one: &str, other: &str) -> String {
     match (one, other) {
         ("", only) | (only, "") => only.to_owned(),
-        (one, other) => format!("{one}, {other}"),
+        // Upstream puts each authoriser on a line of its own.
+        (one, other) => format!("{one}\n{other}"),
     }
 }
 
