@@ -4,14 +4,106 @@
 //! runner does all I/O, so every controller can be tested without a server and stopped between any
 //! two calls.
 
+mod account;
 mod backends;
 mod calls;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod everything;
+mod garbage;
+mod namespace;
+mod node;
 mod pods;
 mod queue;
 mod replicaset;
 mod runner;
 
-pub use runner::{Controller, Moment, Plan, Views};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::api::status::Status;
+use crate::client::Client;
+use crate::limits;
+use crate::util::backoff::Backoff;
+use everything::Everything;
+use runner::Controller;
+
+/// What controllers must know that is not in the cluster.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The authority of the server's certificate, as PEM.
+    pub server_authority: String,
+    /// Address and prefix length of all pods.
+    pub cluster_cidr: (Ipv4Addr, u8),
+}
+
+/// All controllers but those that look at every resource.
+fn table(settings: &Settings) -> Vec<Controller> {
+    vec![
+        account::service_account(),
+        account::root_ca(settings.server_authority.clone()),
+        replicaset::controller(),
+        deployment::controller(),
+        endpoints::controller(),
+        endpointslice::controller(),
+        node::lifecycle(),
+        node::ipam(settings.cluster_cidr),
+        node::taint_eviction(),
+        node::pod_collector(),
+    ]
+}
+
+/// Runs all controllers until the future is dropped; dropping it may cut any of them off anywhere.
+///
+/// # Errors
+/// When the server does not say what it serves.
+pub async fn run(client: Arc<dyn Client>, settings: Settings) -> Result<(), Status> {
+    let everything = Everything::discover(Arc::clone(&client)).await?;
+    let rows = table(&settings).into_iter().map(Arc::new).map(|row| {
+        let client = &client;
+        supervise(row.name, move || runner::run(Arc::clone(&row), Arc::clone(client)))
+    });
+    let of_everything = || (Arc::clone(&client), Arc::clone(&everything));
+    let namespaces = || {
+        let (client, everything) = of_everything();
+        namespace::run(client, everything)
+    };
+    let garbage = || {
+        let (client, everything) = of_everything();
+        garbage::run(client, everything)
+    };
+    tokio::join!(
+        join_all(rows),
+        supervise("namespace-controller", namespaces),
+        supervise("garbage-collector", garbage),
+    );
+    Ok(())
+}
+
+/// Runs a controller in a task of its own, and anew should it panic: the others and the API go on.
+/// The task ends when the returned future is dropped.
+async fn supervise<F: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    start: impl Fn() -> F,
+) {
+    let mut backoff = Backoff::new(limits::PANIC_BACKOFF_FIRST, limits::PANIC_BACKOFF_MAX);
+    loop {
+        let task = tokio::spawn(start());
+        let _end = AbortOnDrop(task.abort_handle());
+        let Err(error) = task.await else { return };
+        tracing::error!(controller = name, %error, "a controller ended; it starts again");
+        tokio::time::sleep(backoff.fail()).await;
+    }
+}
+
+/// Ends a task when its owner goes away.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

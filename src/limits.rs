@@ -124,3 +124,11 @@ pub const LOG_CHUNK_BYTES: usize = 64 * 1024;
 /// Service-account tokens whose signature need not be checked again: one per pod of a large node,
 /// at about 1 kB each.
 pub const TOKEN_CACHE_MAX: usize = 1024;
+/// How long a node may be silent before it counts as lost, upstream's default.
+pub const NODE_GRACE: Duration = Duration::from_secs(50);
+/// Pods that have ended and are kept, upstream's default.
+pub const ENDED_PODS_MAX: usize = 12_500;
+/// The first delay before a controller that panicked starts again.
+pub const PANIC_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest such delay.
+pub const PANIC_BACKOFF_MAX: Duration = Duration::from_secs(60);

@@ -25,7 +25,7 @@ pub fn controller() -> Controller {
     Controller {
         name: "deployment-controller",
         watches: vec![(DEPLOYMENTS, runner::itself), (REPLICASETS, of_replica_set), (PODS, of_pod)],
-        reconcile,
+        reconcile: Box::new(reconcile),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn controller() -> Controller {
             (PODS, backends::services_of_pod),
             (ENDPOINTS, of_endpoints),
         ],
-        reconcile,
+        reconcile: Box::new(reconcile),
     }
 }
 

@@ -27,7 +27,7 @@ pub fn controller() -> Controller {
             (ENDPOINTSLICES, of_slice),
             (NODES, runner::nothing),
         ],
-        reconcile,
+        reconcile: Box::new(reconcile),
     }
 }
 

@@ -21,7 +21,7 @@ pub fn controller() -> Controller {
     Controller {
         name: "replicaset-controller",
         watches: vec![(REPLICASETS, runner::itself), (PODS, of_pod)],
-        reconcile,
+        reconcile: Box::new(reconcile),
     }
 }
 

@@ -117,14 +117,17 @@ pub fn decode<T: serde::de::DeserializeOwned>(object: &Object) -> Option<T> {
 /// Turns an event on a watched resource into the keys of the objects that it concerns.
 pub type Concerns = fn(&Event, &Views) -> Vec<Key>;
 
+/// What is to be done for a key.
+pub type Reconcile = Box<dyn Fn(&Views, &Key, Moment<'_>) -> Plan + Send + Sync>;
+
 /// One controller: what it watches and what it does.
 pub struct Controller {
     /// Its name, as upstream calls it.
     pub name: &'static str,
     /// What it reads, and which keys an event there concerns.
     pub watches: Vec<(Gvr, Concerns)>,
-    /// What is to be done for a key. Pure.
-    pub reconcile: fn(&Views, &Key, Moment<'_>) -> Plan,
+    /// What is to be done for a key. Pure; what it captures is configuration.
+    pub reconcile: Reconcile,
 }
 
 /// The key of the object itself.
@@ -138,7 +141,7 @@ pub fn nothing(_: &Event, _: &Views) -> Vec<Key> {
 }
 
 /// Runs a controller until the future is dropped.
-pub async fn run(controller: Controller, client: Arc<dyn Client>) {
+pub async fn run(controller: Arc<Controller>, client: Arc<dyn Client>) {
     let views =
         Views::new(controller.watches.iter().map(|(gvr, _)| (gvr.clone(), client.view(gvr, ""))));
     for view in views.views.values() {
