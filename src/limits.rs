@@ -41,6 +41,8 @@ pub const POD_IDENTITY_BYTES_MAX: usize = 200;
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// What is read of a probe's answer, as kubelet does.
+pub const PROBE_BODY_BYTES_MAX: usize = 10 << 10;
 // api
 
 /// Nesting of a decoded object. Readers of the stored JSON stop at 128; lists, events and tables

@@ -8,6 +8,8 @@
 pub mod container;
 /// A pod's life as a pure function.
 pub mod pod;
+/// Asking containers how they are.
+pub mod probe;
 /// Quality of service.
 pub mod qos;
 /// ConfigMaps and Secrets as their readers need them.
