@@ -134,3 +134,7 @@ pub const ENDED_PODS_MAX: usize = 12_500;
 pub const PANIC_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest such delay.
 pub const PANIC_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Operations of a JSON patch, as upstream.
+pub const PATCH_OPERATIONS_MAX: usize = 10_000;
+/// Bytes that the copy operations of a JSON patch may add: as much as a request's body.
+pub const PATCH_COPY_BYTES_MAX: usize = 3 << 20;

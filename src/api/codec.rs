@@ -15,6 +15,7 @@ use super::tree::Value;
 
 pub mod json;
 mod scalar;
+pub(super) use scalar::quote;
 mod source;
 mod time_text;
 mod typed;

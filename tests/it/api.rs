@@ -3,3 +3,4 @@
 mod codec;
 mod mutate;
 mod oracle;
+mod patch;

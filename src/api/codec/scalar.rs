@@ -154,7 +154,7 @@ fn quantity(token: &Token<'_>) -> Result<Value, String> {
 }
 
 /// A text in quotes as Go's `%q` writes it.
-pub(super) fn quote(text: &str) -> String {
+pub(in crate::api) fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for char in text.chars() {

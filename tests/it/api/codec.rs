@@ -8,11 +8,12 @@ use super::mutate::{Dice, mutate};
 use super::oracle::{Gvk, Oracle};
 
 /// Objects of each kind that are tried; `RK_SEEDS` asks for more.
-fn seeds() -> i64 {
+pub fn seeds() -> i64 {
     std::env::var("RK_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
 }
 
-fn schema((group, version, kind): &Gvk) -> Schema {
+/// The schema of a kind.
+pub fn schema((group, version, kind): &Gvk) -> Schema {
     Schema::of(group, version, kind).unwrap_or_else(|| panic!("no schema for {kind}.{group}"))
 }
 

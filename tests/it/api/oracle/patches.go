@@ -1,11 +1,12 @@
 package main
 
 import (
-	"encoding/json"
+	gojson "encoding/json"
 	"errors"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
@@ -27,7 +28,7 @@ func strategic(gvk schema.GroupVersionKind, original, patch []byte, given *answe
 	if err != nil {
 		return err
 	}
-	given.JSON, err = json.Marshal(merged)
+	given.JSON, err = gojson.Marshal(merged)
 	return err
 }
 
