@@ -138,3 +138,12 @@ pub const PANIC_BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub const PATCH_OPERATIONS_MAX: usize = 10_000;
 /// Bytes that the copy operations of a JSON patch may add: as much as a request's body.
 pub const PATCH_COPY_BYTES_MAX: usize = 3 << 20;
+
+// scheduler
+
+/// Bindings that are under way at a time: they share a transaction.
+pub const BINDINGS_MAX: usize = 64;
+/// The first delay before a pod that fits nowhere is tried again, upstream's.
+pub const POD_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest such delay, upstream's.
+pub const POD_BACKOFF_MAX: Duration = Duration::from_secs(10);

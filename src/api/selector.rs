@@ -344,6 +344,18 @@ fn unescape(value: &str) -> String {
     out
 }
 
+/// Whether a toleration covers a taint.
+pub fn tolerates(toleration: &Value, taint: &Value) -> bool {
+    let (key, effect) = (toleration.get("key").str(), toleration.get("effect").str());
+    let fits_effect = effect.is_empty() || effect == taint.get("effect").str();
+    let fits_key = key.is_empty() || key == taint.get("key").str();
+    let fits_value = match toleration.get("operator").str() {
+        "Exists" => true,
+        _ => !key.is_empty() && toleration.get("value").str() == taint.get("value").str(),
+    };
+    fits_effect && fits_key && fits_value
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::meta::{Key, Meta};
+use crate::api::selector::tolerates;
 use crate::api::time;
 use crate::api::tree::Value;
 use crate::client::events::{Regarding, Severity};
@@ -87,18 +88,6 @@ fn stay_with(taint: &Value, tolerations: &[Value], now: Wall) -> Option<Wall> {
     let added = time::parse(taint.get("timeAdded").str()).unwrap_or(now);
     let wait = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Some(added.after(wait))
-}
-
-/// Whether a toleration covers a taint.
-pub(in crate::controllers) fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let (key, effect) = (toleration.get("key").str(), toleration.get("effect").str());
-    let fits_effect = effect.is_empty() || effect == taint.get("effect").str();
-    let fits_key = key.is_empty() || key == taint.get("key").str();
-    let fits_value = match toleration.get("operator").str() {
-        "Exists" => true,
-        _ => !key.is_empty() && toleration.get("value").str() == taint.get("value").str(),
-    };
-    fits_effect && fits_key && fits_value
 }
 
 /// Says on the pod why it goes, then deletes it.

@@ -1,0 +1,102 @@
+//! Which nodes a pod can run on, and why not on the others: kube-scheduler's Filter plugins.
+
+use super::node::{NodeInfo, Share, ports_clash};
+use crate::api::selector::{LabelSelector, tolerates};
+use crate::api::tree::Value;
+
+/// Filters in the order in which kube-scheduler runs them. Each says why a node does not fit.
+const FILTERS: [fn(&Value, &Share, &NodeInfo) -> Vec<String>; 6] =
+    [unschedulable, node_name, taints, affinity, ports, fits];
+
+/// Why a pod cannot run on a node: the reasons of the first filter that objects; none when it can.
+pub(super) fn reasons(pod: &Value, share: &Share, node: &NodeInfo) -> Vec<String> {
+    let mut objections = FILTERS.iter().map(|filter| filter(pod, share, node));
+    objections.find(|reasons| !reasons.is_empty()).unwrap_or_default()
+}
+
+fn tolerations(pod: &Value) -> &[Value] {
+    pod.at(&["spec", "tolerations"]).items()
+}
+
+fn unschedulable(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
+    let taint = Value::from([
+        ("key", "node.kubernetes.io/unschedulable".into()),
+        ("effect", "NoSchedule".into()),
+    ]);
+    if !node.unschedulable || tolerations(pod).iter().any(|t| tolerates(t, &taint)) {
+        return Vec::new();
+    }
+    vec!["node(s) were unschedulable".into()]
+}
+
+fn node_name(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
+    let wanted = pod.at(&["spec", "nodeName"]).str();
+    if wanted.is_empty() || wanted == node.name {
+        return Vec::new();
+    }
+    vec!["node(s) didn't match the requested node name".into()]
+}
+
+fn taints(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
+    let hard = |taint: &&Value| matches!(taint.get("effect").str(), "NoSchedule" | "NoExecute");
+    let tolerated = |taint: &Value| tolerations(pod).iter().any(|t| tolerates(t, taint));
+    let objection = node.taints.iter().filter(hard).find(|taint| !tolerated(taint));
+    let reason = objection.map(|taint| {
+        let (key, value) = (taint.get("key").str(), taint.get("value").str());
+        format!("node(s) had untolerated taint {{{key}: {value}}}")
+    });
+    reason.into_iter().collect()
+}
+
+fn affinity(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
+    let spec = pod.get("spec");
+    let chosen = spec
+        .get("nodeSelector")
+        .fields()
+        .all(|(key, value)| node.labels.get(key).is_some_and(|label| label == value.str()));
+    let required =
+        spec.at(&["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"]);
+    let terms = required.get("nodeSelectorTerms").items();
+    let fits = required.is_null() || terms.iter().any(|term| term_matches(term, node));
+    if chosen && fits {
+        return Vec::new();
+    }
+    vec!["node(s) didn't match Pod's node affinity/selector".into()]
+}
+
+/// Whether a node satisfies a `NodeSelectorTerm`; an empty one matches no node.
+pub(super) fn term_matches(term: &Value, node: &NodeInfo) -> bool {
+    let (labels, fields) = (term.get("matchExpressions"), term.get("matchFields"));
+    if labels.items().is_empty() && fields.items().is_empty() {
+        return false;
+    }
+    let own = std::collections::BTreeMap::from([("metadata.name".to_owned(), node.name.clone())]);
+    matches(labels, &node.labels) && matches(fields, &own)
+}
+
+fn matches(expressions: &Value, labels: &std::collections::BTreeMap<String, String>) -> bool {
+    let selector = Value::from([("matchExpressions", expressions.clone())]);
+    LabelSelector::from_object(&selector).is_ok_and(|selector| selector.matches(labels))
+}
+
+fn ports(_: &Value, share: &Share, node: &NodeInfo) -> Vec<String> {
+    let mut wanted = share.ports().iter();
+    if wanted.any(|port| node.ports.keys().any(|taken| ports_clash(port, taken))) {
+        return vec!["node(s) didn't have free ports for the requested pod ports".into()];
+    }
+    Vec::new()
+}
+
+fn fits(_: &Value, share: &Share, node: &NodeInfo) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let pods_max = node.allocatable.get("pods");
+    if i64::try_from(node.pods.len()).unwrap_or(i64::MAX) >= pods_max {
+        reasons.push("Too many pods".into());
+    }
+    for (name, amount) in share.requests().iter().filter(|(_, amount)| *amount > 0) {
+        if amount > node.allocatable.get(name) - node.requested.get(name) {
+            reasons.push(format!("Insufficient {name}"));
+        }
+    }
+    reasons
+}
