@@ -10,10 +10,21 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::api::meta::Meta;
 use crate::api::registry::Resource;
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::UserInfo;
+
+mod lifecycle;
+mod nodes;
+mod plugins;
+mod pods;
+mod rbac;
+mod restriction;
+mod service_account;
+
+pub use plugins::Plugins;
 
 /// What a write does, as admission names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +85,20 @@ impl AdmissionRequest<'_> {
             && self.subresource == subresource
     }
 
-    /// The 403 of a plugin.
+    /// The object's name, which a create may carry in its body only.
+    pub fn object_name(&self) -> &str {
+        if self.name.is_empty() { self.object.name() } else { self.name }
+    }
+
+    /// The 403 of a plugin. What has no name yet is called by what its name will begin with.
     pub fn forbidden(&self, why: &str) -> Status {
-        Status::forbidden(&self.resource.group, &self.resource.plural, self.name, why)
+        let generated = self.object.metadata().get("generateName").str();
+        let name = match (self.object_name(), generated) {
+            ("", "") => "Unknown",
+            ("", generated) => generated,
+            (name, _) => name,
+        };
+        Status::forbidden(&self.resource.group, &self.resource.plural, name, why)
     }
 }
 
@@ -95,3 +117,6 @@ pub trait Admission: Send + Sync {
     /// The `Status` that the client gets, mostly 403.
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status>;
 }
+
+#[cfg(test)]
+mod tests;

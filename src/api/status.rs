@@ -325,6 +325,7 @@ const REASONS: &[&str] = &[
     "InternalError",
     "Invalid",
     "MethodNotAllowed",
+    "NamespaceTerminating",
     "NotAcceptable",
     "NotFound",
     "RequestEntityTooLarge",

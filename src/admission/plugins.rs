@@ -1,0 +1,94 @@
+//! The built-in plugins and the order in which they run.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Admission, AdmissionRequest, lifecycle, nodes, pods, rbac, restriction, service_account,
+};
+use crate::api::meta::{GroupResource, Key};
+use crate::api::status::Status;
+use crate::auth::Authorization;
+use crate::history::{History, Object};
+
+/// What plugins may look at besides the request.
+pub struct World {
+    history: Arc<History>,
+    pub(super) authorization: Arc<Authorization>,
+}
+
+impl World {
+    /// An object as it is stored.
+    pub(super) fn find(
+        &self,
+        (group, plural): (&str, &str),
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Object>> {
+        self.history.get(&Key::new(&GroupResource::new(group, plural), namespace, name))
+    }
+
+    /// All objects of a resource as they are stored.
+    pub(super) fn all(&self, group: &str, plural: &str) -> Vec<Arc<Object>> {
+        let snapshot = self.history.snapshot(&GroupResource::new(group, plural));
+        snapshot.iter().cloned().collect()
+    }
+}
+
+type Mutate = fn(&World, &mut AdmissionRequest<'_>) -> Result<(), Status>;
+type Validate = fn(&World, &AdmissionRequest<'_>) -> Result<(), Status>;
+
+/// One plugin: its upstream name, and what it does in which of the two rounds.
+enum Plugin {
+    Mutate(&'static str, Mutate),
+    Validate(&'static str, Validate),
+}
+use Plugin::{Mutate as M, Validate as V};
+
+/// All plugins in upstream's order.
+const PLUGINS: &[Plugin] = &[
+    M("NamespaceLifecycle", lifecycle::admit),
+    M("ServiceAccount", service_account::admit),
+    M("NodeRestriction", restriction::admit),
+    M("TaintNodesByCondition", nodes::taint),
+    M("Priority", pods::priority),
+    M("DefaultTolerationSeconds", pods::tolerations),
+    // Upstream has this in the storage of roles, after all mutation.
+    V("RBACEscalation", rbac::validate),
+];
+
+/// Runs the built-in plugins.
+pub struct Plugins {
+    world: World,
+}
+
+impl Plugins {
+    /// Plugins that look things up in `history`, and rights in `authorization`.
+    pub const fn new(history: Arc<History>, authorization: Arc<Authorization>) -> Self {
+        Self { world: World { history, authorization } }
+    }
+}
+
+#[async_trait]
+impl Admission for Plugins {
+    async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
+        for plugin in PLUGINS {
+            let M(name, mutate) = plugin else { continue };
+            mutate(&self.world, request).inspect_err(|error| refused(name, error))?;
+        }
+        Ok(())
+    }
+
+    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
+        for plugin in PLUGINS {
+            let V(name, validate) = plugin else { continue };
+            validate(&self.world, request).inspect_err(|error| refused(name, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(plugin: &str, error: &Status) {
+    tracing::debug!(plugin, %error, "write refused");
+}

@@ -1,0 +1,278 @@
+//! What the built-in plugins add and refuse, worded as upstream.
+
+use super::*;
+use crate::api::meta::{GroupResource, Key};
+use crate::api::registry::{Plain, Scope};
+use crate::api::schema::Schema;
+use crate::auth::{Authorization, MASTERS};
+use crate::history::{Change, History, Object};
+
+fn resource(group: &str, plural: &str, scope: Scope) -> Arc<Resource> {
+    Arc::new(Resource {
+        group: group.into(),
+        version: "v1".into(),
+        kind: "Kind".into(),
+        list_kind: "KindList".into(),
+        plural: plural.into(),
+        singular: "kind".into(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        scope,
+        verbs: Vec::new(),
+        subresources: Vec::new(),
+        storage: GroupResource::new(group, plural),
+        stored_as: "v1".into(),
+        unconditional_update: true,
+        create_on_update: false,
+        schema: Schema::default(),
+        rules: Arc::new(Plain),
+        custom: false,
+    })
+}
+
+struct World {
+    history: Arc<History>,
+    plugins: Plugins,
+}
+
+fn world() -> World {
+    let history = History::new(1, 1 << 20);
+    let authorization = Arc::new(Authorization::new(&history));
+    let plugins = Plugins::new(Arc::clone(&history), authorization);
+    let world = World { history, plugins };
+    world.put("namespaces", r#"{"metadata":{"name":"a"}}"#);
+    let account = r#"{"metadata":{"name":"default","namespace":"a"},
+        "imagePullSecrets":[{"name":"pull"}]}"#;
+    world.put("serviceaccounts", account);
+    world
+}
+
+/// A request without its object.
+struct Ask<'a> {
+    operation: Operation,
+    what: (&'a str, &'a str, &'a str),
+    namespace: &'a str,
+    name: &'a str,
+    old: Option<&'a Value>,
+    user: UserInfo,
+}
+
+impl<'a> Ask<'a> {
+    fn create(plural: &'a str, namespace: &'a str) -> Self {
+        Self {
+            operation: Operation::Create,
+            what: ("", plural, ""),
+            namespace,
+            name: "",
+            old: None,
+            user: UserInfo::system("admin", &[MASTERS]),
+        }
+    }
+}
+
+impl World {
+    fn put(&self, plural: &str, json: &str) {
+        let tree = Value::parse(json.as_bytes()).unwrap();
+        let key = Key::new(&GroupResource::new("", plural), tree.namespace(), tree.name());
+        let fields = match tree.at(&["spec", "nodeName"]).as_str() {
+            Some(node) => vec![("spec.nodeName", node.into())],
+            None => Vec::new(),
+        };
+        let revision = self.history.revision() + 1;
+        let object = Arc::new(Object::new(key, tree, revision, fields));
+        self.history.publish(vec![Change::Put(object)], revision);
+    }
+
+    fn mutate(&self, ask: &Ask<'_>, json: &str) -> Result<Value, Status> {
+        let (group, plural, subresource) = ask.what;
+        let scope = if ask.namespace.is_empty() { Scope::Cluster } else { Scope::Namespaced };
+        let mut object = Value::parse(json.as_bytes()).unwrap();
+        let mut request = AdmissionRequest {
+            operation: ask.operation,
+            resource: &resource(group, plural, scope),
+            subresource,
+            namespace: ask.namespace,
+            name: ask.name,
+            object: &mut object,
+            old: ask.old,
+            user: &ask.user,
+            dry_run: false,
+            options: &Value::Null,
+            warnings: Vec::new(),
+        };
+        let done = self.plugins.mutate(&mut request);
+        futures_util::FutureExt::now_or_never(done).unwrap().map(|()| object)
+    }
+
+    fn refusal(&self, ask: &Ask<'_>, json: &str) -> String {
+        self.mutate(ask, json).unwrap_err().message
+    }
+}
+
+#[test]
+fn nothing_is_made_in_a_namespace_that_is_not_there_or_is_going() {
+    let world = world();
+    let missing = world.mutate(&Ask::create("configmaps", "b"), "{}").unwrap_err();
+    assert_eq!((missing.code, missing.message.as_str()), (404, "namespaces \"b\" not found"));
+    world.put(
+        "namespaces",
+        r#"{"metadata":{"name":"b","deletionTimestamp":"2026-01-01T00:00:00Z"}}"#,
+    );
+    let json = r#"{"metadata":{"name":"c"}}"#;
+    let going = world.mutate(&Ask::create("configmaps", "b"), json).unwrap_err();
+    assert_eq!(
+        going.message,
+        "configmaps \"c\" is forbidden: unable to create new content in namespace b because it is \
+         being terminated"
+    );
+    let cause = &going.details.unwrap().causes[0];
+    assert_eq!(cause.reason, "NamespaceTerminating");
+    let update = Ask { operation: Operation::Update, ..Ask::create("configmaps", "b") };
+    assert!(world.mutate(&update, json).is_ok(), "what is there may still change");
+    assert!(world.mutate(&Ask::create("configmaps", "a"), json).is_ok());
+}
+
+#[test]
+fn three_namespaces_stay() {
+    let world = world();
+    let delete = |name| Ask { operation: Operation::Delete, name, ..Ask::create("namespaces", "") };
+    assert_eq!(
+        world.refusal(&delete("kube-system"), "null"),
+        "namespaces \"kube-system\" is forbidden: this namespace may not be deleted"
+    );
+    assert!(world.mutate(&delete("a"), "null").is_ok());
+}
+
+const POD: &str = r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c"},
+    {"name":"own","volumeMounts":[{"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount",
+    "name":"x"}]}],"initContainers":[{"name":"i"}]}}"#;
+
+#[test]
+fn a_pod_gets_its_account_and_token() {
+    let world = world();
+    let pod = world.mutate(&Ask::create("pods", "a"), POD).unwrap();
+    let spec = pod.get("spec");
+    assert_eq!(spec.get("serviceAccountName").str(), "default");
+    assert_eq!(spec.get("imagePullSecrets").to_string(), r#"[{"name":"pull"}]"#);
+    let volume = &spec.get("volumes").items()[0];
+    assert!(volume.get("name").str().starts_with("kube-api-access-"));
+    assert_eq!(
+        volume.get("projected").to_string(),
+        r#"{"defaultMode":420,"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}},{"downwardAPI":{"items":[{"fieldRef":{"apiVersion":"v1","fieldPath":"metadata.namespace"},"path":"namespace"}]}}]}"#
+    );
+    let mounts = |list: &str, at: usize| spec.get(list).items()[at].get("volumeMounts").clone();
+    assert_eq!(mounts("containers", 0), mounts("initContainers", 0));
+    assert_eq!(mounts("containers", 0).items()[0].get("name"), volume.get("name"));
+    assert_eq!(mounts("containers", 1).items().len(), 1, "its own mount stays");
+}
+
+#[test]
+fn a_pod_may_do_without_a_token_but_not_without_an_account() {
+    let world = world();
+    let json = POD.replace(r#""spec":{"#, r#""spec":{"automountServiceAccountToken":false,"#);
+    let pod = world.mutate(&Ask::create("pods", "a"), &json).unwrap();
+    assert!(pod.at(&["spec", "volumes"]).is_null());
+    let json = POD.replace(r#""spec":{"#, r#""spec":{"serviceAccountName":"x","#);
+    assert_eq!(
+        world.refusal(&Ask::create("pods", "a"), &json),
+        "pods \"p\" is forbidden: error looking up service account a/x: serviceaccount \"x\" not \
+         found"
+    );
+}
+
+#[test]
+fn a_pod_gets_priority_and_tolerations() {
+    let world = world();
+    let pod = world.mutate(&Ask::create("pods", "a"), POD).unwrap();
+    let spec = pod.get("spec");
+    assert_eq!(spec.get("priority").as_int(), Some(0));
+    assert_eq!(spec.get("preemptionPolicy").str(), "PreemptLowerPriority");
+    assert_eq!(spec.get("tolerations").items().len(), 2);
+    let json = POD.replace(
+        r#""spec":{"#,
+        r#""spec":{"priorityClassName":"system-node-critical","tolerations":[{"operator":"Exists"}],"#,
+    );
+    let pod = world.mutate(&Ask::create("pods", "a"), &json).unwrap();
+    assert_eq!(pod.at(&["spec", "priority"]).as_int(), Some(2_000_001_000));
+    assert_eq!(pod.at(&["spec", "tolerations"]).items().len(), 1);
+    let json = POD.replace(r#""spec":{"#, r#""spec":{"priorityClassName":"nope","#);
+    assert_eq!(
+        world.refusal(&Ask::create("pods", "a"), &json),
+        "pods \"p\" is forbidden: no PriorityClass with name nope was found"
+    );
+}
+
+#[test]
+fn a_new_node_is_tainted_once() {
+    let world = world();
+    let node = world.mutate(&Ask::create("nodes", ""), r#"{"metadata":{"name":"n"}}"#).unwrap();
+    assert_eq!(node.at(&["spec", "taints"]).items().len(), 1);
+    let again = world.mutate(&Ask::create("nodes", ""), &node.to_string()).unwrap();
+    assert_eq!(again, node);
+}
+
+#[test]
+fn a_node_writes_its_own_objects_only() {
+    let world = world();
+    let user = UserInfo::node("n1");
+    let as_node = |plural, namespace| Ask { user: user.clone(), ..Ask::create(plural, namespace) };
+    assert!(world.mutate(&as_node("nodes", ""), r#"{"metadata":{"name":"n1"}}"#).is_ok());
+    assert_eq!(
+        world.refusal(&as_node("nodes", ""), r#"{"metadata":{"name":"n2"}}"#),
+        "nodes \"n2\" is forbidden: node \"n1\" is not allowed to modify node \"n2\""
+    );
+    let label = r#"{"metadata":{"name":"n1","labels":{"node-role.kubernetes.io/x":""}}}"#;
+    assert!(world.refusal(&as_node("nodes", ""), label).contains("is not allowed to set labels"));
+    let label = r#"{"metadata":{"name":"n1","labels":{"kubernetes.io/os":"linux","mine":"x"}}}"#;
+    assert!(world.mutate(&as_node("nodes", ""), label).is_ok());
+    let old = Value::parse(br#"{"metadata":{"name":"n1"}}"#).unwrap();
+    let update =
+        Ask { operation: Operation::Update, name: "n1", old: Some(&old), ..as_node("nodes", "") };
+    let taints = r#"{"metadata":{"name":"n1"},"spec":{"taints":[{"key":"x"}]}}"#;
+    assert!(world.refusal(&update, taints).contains("is not allowed to modify taints"));
+    assert!(world.refusal(&as_node("pods", "a"), POD).contains("can only create mirror pods"));
+}
+
+#[test]
+fn a_node_s_tokens_are_for_its_own_pods() {
+    let world = world();
+    let pod = r#"{"metadata":{"name":"p","namespace":"a","uid":"u"},"spec":{"nodeName":"n1"}}"#;
+    world.put("pods", pod);
+    let ask = |node: &str, bound: &str| {
+        let ask = Ask {
+            user: UserInfo::node(node),
+            what: ("", "serviceaccounts", "token"),
+            name: "default",
+            ..Ask::create("serviceaccounts", "a")
+        };
+        world.mutate(&ask, &format!(r#"{{"spec":{{"boundObjectRef":{bound}}}}}"#)).map(drop)
+    };
+    let bound = r#"{"kind":"Pod","name":"p","uid":"u"}"#;
+    assert!(ask("n1", bound).is_ok());
+    assert!(ask("n2", bound).unwrap_err().message.contains("scheduled on a different node"));
+    assert!(ask("n1", "null").unwrap_err().message.contains("not bound to a pod"));
+    let without_uid = r#"{"kind":"Pod","name":"p"}"#;
+    assert!(ask("n1", without_uid).unwrap_err().message.contains("without a uid"));
+}
+
+#[test]
+fn a_node_reports_on_its_own_pods() {
+    let world = world();
+    let old = r#"{"metadata":{"name":"p","namespace":"a"},"spec":{"nodeName":"n1"}}"#;
+    let old = Value::parse(old.as_bytes()).unwrap();
+    let ask = |node: &str, json: &str| {
+        let ask = Ask {
+            operation: Operation::Update,
+            user: UserInfo::node(node),
+            what: ("", "pods", "status"),
+            name: "p",
+            old: Some(&old),
+            ..Ask::create("pods", "a")
+        };
+        world.mutate(&ask, json).map(drop)
+    };
+    assert!(ask("n1", &old.to_string()).is_ok());
+    assert!(ask("n2", &old.to_string()).is_err());
+    let labelled = r#"{"metadata":{"name":"p","labels":{"x":"y"}},"spec":{"nodeName":"n1"}}"#;
+    assert!(ask("n1", labelled).unwrap_err().message.contains("cannot update labels"));
+}
