@@ -43,6 +43,14 @@ pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// What is read of a probe's answer, as kubelet does.
 pub const PROBE_BODY_BYTES_MAX: usize = 10 << 10;
+/// One SPDY frame; clients send what they read at once, 32 kB.
+pub const SPDY_FRAME_BYTES_MAX: usize = 1 << 20;
+/// The headers of one SPDY stream, decompressed; real ones have three short pairs.
+pub const SPDY_HEADERS_BYTES_MAX: usize = 16 << 10;
+/// Streams of one SPDY connection: a port-forward has two for each connection that it carries.
+pub const SPDY_STREAMS_MAX: usize = 512;
+/// Received frames that wait for a stream's reader before the connection is held back.
+pub const SPDY_STREAM_FRAMES_MAX: usize = 16;
 // api
 
 /// Nesting of a decoded object. Readers of the stored JSON stop at 128; lists, events and tables

@@ -14,5 +14,7 @@ pub mod probe;
 pub mod qos;
 /// ConfigMaps and Secrets as their readers need them.
 pub mod source;
+/// SPDY/3.1 for older streaming clients.
+pub mod spdy;
 /// A pod's volumes.
 pub mod volume;
