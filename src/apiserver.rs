@@ -1,1 +1,3 @@
 //! HTTP requests to history and store, and back.
+
+pub mod discovery;
