@@ -10,6 +10,8 @@ pub mod container;
 pub mod pod;
 /// Asking containers how they are.
 pub mod probe;
+/// kube-proxy's and the cluster DNS's duties.
+pub mod proxy;
 /// Quality of service.
 pub mod qos;
 /// ConfigMaps and Secrets as their readers need them.
