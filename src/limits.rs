@@ -155,3 +155,29 @@ pub const BINDINGS_MAX: usize = 64;
 pub const POD_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest such delay, upstream's.
 pub const POD_BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+// apiserver
+
+/// How long an Event is kept: upstream's hour.
+pub const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
+/// Names that a create with `generateName` tries: of 14 million suffixes eight taken ones in a row
+/// mean that something else is wrong.
+pub const NAME_ATTEMPTS_MAX: usize = 8;
+/// Times that a patch or an unconditional update is tried against a changing object. Each failure
+/// means that somebody else's write went through.
+pub const UPDATE_ATTEMPTS_MAX: usize = 16;
+/// Deletions that one deletecollection has under way: enough to fill a batch of the store.
+pub const DELETIONS_AT_ONCE: usize = 64;
+/// Objects or events that a watch takes from the history at a time: some 100 kB of text.
+pub const WATCH_PORTION: usize = 64;
+/// How long a watch lasts at least and at most, where its client does not say (upstream's).
+pub const WATCH_LIFETIME_MIN: Duration = Duration::from_secs(1800);
+/// See [`WATCH_LIFETIME_MIN`].
+pub const WATCH_LIFETIME_MAX: Duration = Duration::from_secs(3600);
+/// How often an idle watch is told how far it has come.
+pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// Cluster addresses at the low end of the range that are given only to those who name them: a
+/// sixteenth of the range, at least and at most these (upstream's bands).
+pub const STATIC_BAND_MIN: u32 = 16;
+/// See [`STATIC_BAND_MIN`].
+pub const STATIC_BAND_MAX: u32 = 256;

@@ -134,11 +134,10 @@ pub trait Rules: Send + Sync {
     /// Whether a change between two objects raises `metadata.generation`. The default: anything
     /// outside metadata and status.
     fn raises_generation(&self, object: &Value, old: &Value) -> bool {
-        let outside = |value: &Value| -> Vec<(String, Value)> {
-            let relevant = |(key, _): &(&str, &Value)| !matches!(*key, "metadata" | "status");
-            value.fields().filter(relevant).map(|(k, v)| (k.to_owned(), v.clone())).collect()
-        };
-        outside(object) != outside(old)
+        fn outside(value: &Value) -> impl Iterator<Item = (&str, &Value)> {
+            value.fields().filter(|(key, _)| !matches!(*key, "metadata" | "status"))
+        }
+        outside(object).ne(outside(old))
     }
 
     /// The grace period of a deletion in seconds, given what the client asked for. `None` deletes at

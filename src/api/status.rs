@@ -31,6 +31,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// Seconds after which a client may try again; 0 for none.
     pub retry_after_s: u32,
+    /// `metadata.continue` of the Status: how an expired list may go on inconsistently.
+    pub resume: String,
 }
 
 /// `meta/v1.StatusCause`.
@@ -229,6 +231,9 @@ impl Status {
         }
         if let Some(details) = &self.details {
             value.set("details", details.to_value());
+            if !details.resume.is_empty() {
+                value.entry("metadata").set("continue", details.resume.as_str());
+            }
         }
         value
     }
@@ -242,7 +247,9 @@ impl Status {
         let mut status = Self::new(code, known_reason(value.get("reason").str()), message);
         let details = value.get("details");
         if !details.is_null() {
-            status.details = Some(Box::new(Details::from_value(details)));
+            let resume = value.at(&["metadata", "continue"]).str().to_owned();
+            let details = Details { resume, ..Details::from_value(details) };
+            status.details = Some(Box::new(details));
         }
         status
     }
@@ -287,6 +294,7 @@ impl Details {
                 .as_int()
                 .and_then(|s| u32::try_from(s).ok())
                 .unwrap_or(0),
+            resume: String::new(),
         }
     }
 }
@@ -329,6 +337,7 @@ const REASONS: &[&str] = &[
     "NotAcceptable",
     "NotFound",
     "RequestEntityTooLarge",
+    "ResourceVersionTooLarge",
     "ServerTimeout",
     "ServiceUnavailable",
     "StorageReadError",

@@ -1,0 +1,399 @@
+//! Cluster addresses and node ports of Services: given out together with the write that uses them.
+//!
+//! The history says what is taken; this only keeps count of it, by a cursor on the Services. One
+//! lock is held from the choice of an address until its write is published, so that no address is
+//! given twice; a write that fails or is a dry run needs no undoing, and a deletion no release.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::api::meta::GroupResource;
+use crate::api::registry::Errors;
+use crate::api::tree::Value;
+use crate::history::{Cursor, History};
+use crate::limits;
+use crate::util::id;
+
+/// Where addresses and ports come from.
+#[derive(Debug, Clone)]
+pub struct Ranges {
+    /// Cluster addresses.
+    pub services: Ipv4Net,
+    /// Node ports.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+/// Gives out cluster addresses and node ports.
+pub struct Allocator {
+    ranges: Ranges,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// What is taken, as of the cursor.
+pub struct Taken {
+    history: Arc<History>,
+    services: GroupResource,
+    cursor: Option<Cursor>,
+    addresses: HashSet<u32>,
+    /// Node ports by the Services that hold them.
+    ports: HashMap<u16, String>,
+}
+
+/// Holds the choice until the write is through.
+pub type Allocating = OwnedMutexGuard<Taken>;
+
+impl Allocator {
+    /// An allocator over the Services of `history`.
+    pub fn new(history: Arc<History>, ranges: Ranges) -> Self {
+        let taken = Taken {
+            history,
+            services: GroupResource::new("", "services"),
+            cursor: None,
+            addresses: HashSet::new(),
+            ports: HashMap::new(),
+        };
+        Self { ranges, taken: Arc::new(Mutex::new(taken)) }
+    }
+
+    /// Fills in what a Service wants allocated. Hold the result until the Service is stored.
+    ///
+    /// # Errors
+    /// What cannot be had, as field errors.
+    pub async fn allocate(
+        &self,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Allocating, Errors> {
+        let mut taken = Arc::clone(&self.taken).lock_owned().await;
+        taken.catch_up();
+        if let Some(old) = old {
+            taken.forget(old);
+        }
+        let mut errors = Errors::default();
+        if wants_address(service) {
+            self.address(&taken, service, &mut errors);
+        }
+        if wants_ports(service) {
+            self.ports(&taken, service, &mut errors);
+        }
+        if let Some(old) = old {
+            taken.note(old);
+        }
+        if errors.is_empty() { Ok(taken) } else { Err(errors) }
+    }
+
+    fn address(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
+        let given = service.at(&["spec", "clusterIP"]).str().to_owned();
+        let chosen = match &*given {
+            "" => self.free_address(taken).ok_or_else(|| "range is full".to_owned()),
+            given => self.check_address(taken, given),
+        };
+        match chosen {
+            Ok(address) => {
+                let text = address.to_string();
+                let spec = service.entry("spec");
+                spec.set("clusterIPs", vec![text.as_str().into()]);
+                spec.set("clusterIP", text);
+            }
+            Err(why) if given.is_empty() => {
+                let why = format!("failed to allocate a serviceIP: {why}");
+                errors.invalid("spec.clusterIPs", &Value::Array(vec!["".into()]), &why);
+            }
+            Err(why) => {
+                let why = format!("failed to allocate IP {given}: {why}");
+                errors.invalid("spec.clusterIPs", &vec![given.into()].into(), &why);
+            }
+        }
+    }
+
+    fn check_address(&self, taken: &Taken, given: &str) -> Result<Ipv4Addr, String> {
+        let range = &self.ranges.services;
+        let inside = given.parse().ok().filter(|ip: &Ipv4Addr| {
+            range.contains(ip) && *ip != range.network() && *ip != range.broadcast()
+        });
+        let Some(address) = inside else {
+            return Err(format!(
+                "the provided IP ({given}) is not in the valid range. The range of valid IPs is \
+                 {range}"
+            ));
+        };
+        match taken.addresses.contains(&address.to_bits()) {
+            true => Err("provided IP is already allocated".into()),
+            false => Ok(address),
+        }
+    }
+
+    /// A free address. The low end of the range is left to those who ask for an address by name,
+    /// as long as there are others.
+    fn free_address(&self, taken: &Taken) -> Option<Ipv4Addr> {
+        let (low, high) =
+            (self.ranges.services.network().to_bits(), self.ranges.services.broadcast().to_bits());
+        let size = high.saturating_sub(low + 1);
+        let reserved =
+            (size / 16).clamp(limits::STATIC_BAND_MIN, limits::STATIC_BAND_MAX).min(size);
+        let free = |address: &u32| !taken.addresses.contains(address);
+        scattered(low + 1 + reserved, size - reserved)
+            .find(free)
+            .or_else(|| scattered(low + 1, reserved).find(free))
+            .map(Ipv4Addr::from_bits)
+    }
+
+    fn ports(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
+        // A port may serve several protocols of one Service, and no second Service.
+        let mut own: HashMap<(u16, String), usize> = HashMap::new();
+        let count = service.at(&["spec", "ports"]).items().len();
+        for at in 0..count {
+            let port = &service.at(&["spec", "ports"]).items()[at];
+            let protocol = port.get("protocol").str().to_owned();
+            let given = port.get("nodePort").as_int().unwrap_or(0);
+            let field = format!("spec.ports[{at}].nodePort");
+            let chosen = if given == 0 {
+                let shared = own.keys().map(|(port, _)| *port);
+                self.free_port(taken, &shared.collect()).ok_or("range is full".to_owned())
+            } else {
+                self.check_port(taken, given)
+            };
+            match chosen {
+                Ok(chosen) if own.insert((chosen, protocol), at).is_some() => {
+                    errors.duplicate(field, &i64::from(chosen).into());
+                }
+                Ok(chosen) => {
+                    let ports = service.entry_at(&["spec", "ports"]);
+                    ports.items_mut()[at].set("nodePort", i64::from(chosen));
+                }
+                Err(why) => errors.invalid(field, &given.into(), &why),
+            }
+        }
+        self.health_check_port(taken, service, errors);
+    }
+
+    fn health_check_port(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
+        let spec = service.get("spec");
+        let wanted = spec.get("type").str() == "LoadBalancer"
+            && spec.get("externalTrafficPolicy").str() == "Local";
+        if !wanted {
+            return;
+        }
+        let given = spec.get("healthCheckNodePort").as_int().unwrap_or(0);
+        let own = spec.get("ports").items().iter().filter_map(node_port).collect();
+        let chosen = match given {
+            0 => self.free_port(taken, &own).ok_or_else(|| "range is full".to_owned()),
+            given => self.check_port(taken, given),
+        };
+        match chosen {
+            Ok(port) => service.entry("spec").set("healthCheckNodePort", i64::from(port)),
+            Err(why) => errors.invalid("spec.healthCheckNodePort", &given.into(), &why),
+        }
+    }
+
+    fn check_port(&self, taken: &Taken, given: i64) -> Result<u16, String> {
+        let range = &self.ranges.node_ports;
+        let Some(port) = u16::try_from(given).ok().filter(|port| range.contains(port)) else {
+            return Err(format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                range.start(),
+                range.end()
+            ));
+        };
+        match taken.ports.contains_key(&port) {
+            true => Err("provided port is already allocated".into()),
+            false => Ok(port),
+        }
+    }
+
+    fn free_port(&self, taken: &Taken, own: &HashSet<u16>) -> Option<u16> {
+        let range = &self.ranges.node_ports;
+        let (first, last) = (u32::from(*range.start()), u32::from(*range.end()));
+        scattered(first, (last + 1).saturating_sub(first))
+            .filter_map(|port| u16::try_from(port).ok())
+            .find(|port| !taken.ports.contains_key(port) && !own.contains(port))
+    }
+}
+
+/// The numbers from `first` on, `count` of them, from a random place round.
+fn scattered(first: u32, count: u32) -> impl Iterator<Item = u32> {
+    let start = u64::from(u32::from_le_bytes(id::random::<4>()));
+    let count = u64::from(count);
+    (0..count).filter_map(move |i| u32::try_from(u64::from(first) + (start + i) % count).ok())
+}
+
+fn wants_address(service: &Value) -> bool {
+    let spec = service.get("spec");
+    spec.get("type").str() != "ExternalName" && spec.get("clusterIP").str() != "None"
+}
+
+fn wants_ports(service: &Value) -> bool {
+    let spec = service.get("spec");
+    match spec.get("type").str() {
+        "NodePort" => true,
+        "LoadBalancer" => spec.get("allocateLoadBalancerNodePorts").as_bool() != Some(false),
+        _ => false,
+    }
+}
+
+fn node_port(port: &Value) -> Option<u16> {
+    port.get("nodePort").as_int().and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0)
+}
+
+/// What a Service holds: addresses and ports.
+fn held(service: &Value) -> (Vec<u32>, Vec<u16>) {
+    let spec = service.get("spec");
+    let first = std::iter::once(spec.get("clusterIP"));
+    let addresses = first
+        .chain(spec.get("clusterIPs").items())
+        .filter_map(|text| text.str().parse().ok())
+        .map(Ipv4Addr::to_bits)
+        .collect();
+    let health = spec.get("healthCheckNodePort").as_int().and_then(|p| u16::try_from(p).ok());
+    let ports = spec.get("ports").items().iter().filter_map(node_port);
+    (addresses, ports.chain(health.filter(|p| *p != 0)).collect())
+}
+
+fn owner(service: &Value) -> String {
+    use crate::api::meta::Meta;
+    format!("{}/{}", service.namespace(), service.name())
+}
+
+impl Taken {
+    /// Reads what has changed since the last time.
+    fn catch_up(&mut self) {
+        let events = match &mut self.cursor {
+            Some(cursor) => cursor.poll(usize::MAX),
+            None => return self.start_over(),
+        };
+        let Ok(events) = events else { return self.start_over() };
+        for event in events {
+            if let Some(Ok(old)) = event.previous.as_ref().map(|old| old.tree()) {
+                self.forget(&old);
+            }
+            if let (false, Ok(new)) = (event.deleted, event.object.tree()) {
+                self.note(&new);
+            }
+        }
+    }
+
+    /// Counts anew. A Service that holds what another holds too is named: it came from elsewhere.
+    fn start_over(&mut self) {
+        let snapshot = self.history.snapshot(&self.services);
+        self.addresses.clear();
+        self.ports.clear();
+        for service in snapshot.iter().filter_map(|object| object.tree().ok()) {
+            let (addresses, ports) = held(&service);
+            let first: HashSet<u32> = addresses.iter().copied().collect();
+            let twice = first.iter().any(|address| self.addresses.contains(address))
+                || ports.iter().any(|port| self.ports.contains_key(port));
+            if twice {
+                let service = owner(&service);
+                tracing::warn!(%service, "holds a cluster address or node port of another Service");
+            }
+            self.note(&service);
+        }
+        self.cursor = self.history.cursor(&self.services, snapshot.revision).ok();
+    }
+
+    fn note(&mut self, service: &Value) {
+        let (addresses, ports) = held(service);
+        self.addresses.extend(addresses);
+        self.ports.extend(ports.into_iter().map(|port| (port, owner(service))));
+    }
+
+    fn forget(&mut self, service: &Value) {
+        let (addresses, ports) = held(service);
+        for address in addresses {
+            self.addresses.remove(&address);
+        }
+        let owner = owner(service);
+        for port in ports {
+            if self.ports.get(&port) == Some(&owner) {
+                self.ports.remove(&port);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::meta::Key;
+    use crate::history::{Change, Object};
+
+    fn ranges() -> Ranges {
+        Ranges { services: "10.43.0.0/29".parse().unwrap(), node_ports: 30_000..=30_002 }
+    }
+
+    fn service(text: &str) -> Value {
+        Value::parse(text.as_bytes()).unwrap()
+    }
+
+    fn store(history: &History, name: &str, service: &Value, revision: u64) {
+        let key = Key::new(&GroupResource::new("", "services"), "d", name);
+        let object = Object::new(key, service.clone(), revision, Vec::new());
+        history.publish(vec![Change::Put(Arc::new(object))], revision);
+    }
+
+    #[tokio::test]
+    async fn no_address_is_given_twice_and_freed_ones_come_back() {
+        let history = History::new(1, 1 << 20);
+        let allocator = Allocator::new(Arc::clone(&history), ranges());
+        let mut seen = HashSet::new();
+        let mut last = Value::Null;
+        for revision in 2..8 {
+            let mut one = service(r#"{"spec":{"type":"ClusterIP"}}"#);
+            let name = format!("s{revision}");
+            one.entry("metadata").set("name", name.as_str());
+            drop(allocator.allocate(&mut one, None).await.unwrap());
+            assert!(seen.insert(one.at(&["spec", "clusterIP"]).str().to_owned()));
+            store(&history, &name, &one, revision);
+            last = one;
+        }
+        let mut more = service(r#"{"spec":{"type":"ClusterIP"}}"#);
+        let full = allocator.allocate(&mut more, None).await.err().unwrap().into_causes();
+        assert_eq!(
+            full[0].message,
+            r#"Invalid value: [""]: failed to allocate a serviceIP: range is full"#
+        );
+        let key = Key::new(&GroupResource::new("", "services"), "d", "s7");
+        let gone = Arc::new(Object::new(key, last.clone(), 9, Vec::new()));
+        history.publish(vec![Change::Delete(gone)], 9);
+        drop(allocator.allocate(&mut more, None).await.unwrap());
+        assert_eq!(more.at(&["spec", "clusterIP"]), last.at(&["spec", "clusterIP"]));
+    }
+
+    #[tokio::test]
+    async fn asked_for_addresses_and_ports_are_honoured_or_refused() {
+        let history = History::new(1, 1 << 20);
+        let allocator = Allocator::new(Arc::clone(&history), ranges());
+        let text = r#"{"metadata":{"name":"a","namespace":"d"},"spec":{"type":"NodePort",
+            "clusterIP":"10.43.0.3","ports":[{"port":53,"protocol":"TCP","nodePort":30001},
+            {"port":53,"protocol":"UDP","nodePort":30001},{"port":80,"protocol":"TCP"}]}}"#;
+        let mut first = service(text);
+        drop(allocator.allocate(&mut first, None).await.unwrap());
+        assert_eq!(first.at(&["spec", "clusterIPs"]).items()[0].str(), "10.43.0.3");
+        let third = first.at(&["spec", "ports"]).items()[2].get("nodePort").as_int().unwrap();
+        assert!(third == 30_000 || third == 30_002);
+        store(&history, "a", &first, 2);
+
+        let errors = allocator.allocate(&mut service(text), None).await.err().unwrap();
+        let texts: Vec<String> = errors
+            .into_causes()
+            .into_iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect();
+        assert_eq!(
+            texts[..2],
+            [
+                "spec.clusterIPs: Invalid value: [\"10.43.0.3\"]: failed to allocate IP \
+                 10.43.0.3: provided IP is already allocated",
+                "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated",
+            ]
+        );
+        drop(allocator.allocate(&mut first.clone(), Some(&first)).await.unwrap());
+        let mut outside = service(r#"{"spec":{"clusterIP":"10.44.0.1"}}"#);
+        assert!(allocator.allocate(&mut outside, None).await.is_err());
+    }
+}

@@ -1,0 +1,199 @@
+//! Create: a new object, named, dated, checked and stored.
+
+use super::options::WriteOptions;
+use super::version::as_stored;
+use super::{Answer, Ask, Engine, Written, commit_failed, context, lazy};
+use crate::admission::Operation;
+use crate::api::kinds::metadata;
+use crate::api::meta::Meta;
+use crate::api::registry::{Errors, Resource};
+use crate::api::status::Status;
+use crate::api::time;
+use crate::api::tree::Value;
+use crate::history::Draft;
+use crate::limits;
+use crate::store::{CommitError, Expect, Write};
+use crate::util::{clock, id};
+
+impl Engine {
+    /// Makes an object.
+    ///
+    /// # Errors
+    /// 400 and 422 for an object that is not right, 403 from admission, 409 for a taken name.
+    pub async fn create(
+        &self,
+        ask: &Ask,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let resource = &*ask.resource;
+        check_type(resource, &mut object)?;
+        check_namespace(&ask.namespace, &mut object)?;
+        if !object.resource_version().is_empty() {
+            let text = "resourceVersion should not be set on objects to be created";
+            return Err(Status::new(500, "", text));
+        }
+        forget_managers(&mut object);
+        let mut warnings = resource.rules.warnings(&object, &Value::Null);
+        resource.rules.default(&mut object);
+        let named = ask.named(object.name());
+        self.mutate(&named, Operation::Create, &mut object, None, options, &mut warnings).await?;
+        resource.rules.default(&mut object);
+        prepare(resource, &mut object);
+        let answer = match (object.name(), base(&object)) {
+            ("", base) if !base.is_empty() => self.create_generated(ask, object, options).await,
+            _ => self.create_named(ask, object, options).await,
+        };
+        Ok(Written { answer: answer?, created: true, warnings })
+    }
+
+    /// Tries names until one is free.
+    async fn create_generated(
+        &self,
+        ask: &Ask,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Answer, Status> {
+        for _ in 0..limits::NAME_ATTEMPTS_MAX {
+            let name = metadata::generate_name(base(&object), &id::suffix(5));
+            object.entry("metadata").set("name", name);
+            ask.resource.rules.default(&mut object);
+            match self.create_named(ask, object.clone(), options).await {
+                Err(status) if status.is_already_exists() => {}
+                result => return result,
+            }
+        }
+        Err(exhausted(ask, &object))
+    }
+
+    /// Checks and stores an object that has its name.
+    async fn create_named(
+        &self,
+        ask: &Ask,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Answer, Status> {
+        let resource = &*ask.resource;
+        let ask = ask.named(object.name());
+        validate(&ask, &object)?;
+        self.admit(&ask, Operation::Create, &mut object, None, options).await?;
+        let _allocating = self.allocate(&ask, &mut object, None).await?;
+        if options.dry_run {
+            return match self.history.get(&ask.key()) {
+                Some(there) => Err(already_exists(&ask, there.header.deleting)),
+                None => Ok(Answer::Made(object)),
+            };
+        }
+        let stored = as_stored(resource, object);
+        let fields = resource.rules.fields(&stored);
+        let write = Write::Put {
+            draft: Draft::new(ask.key(), stored, fields),
+            expect: Expect::Absent,
+            ttl: super::lifetime(&resource.storage),
+        };
+        let lazy = lazy(&resource.storage, &ask.namespace);
+        match self.commit_one(write, lazy).await {
+            Ok(object) => Ok(Answer::Stored(object)),
+            Err(CommitError::Conflict { current, .. }) => {
+                let deleting = current.is_some_and(|object| object.header.deleting);
+                Err(already_exists(&ask, deleting))
+            }
+            Err(error) => Err(commit_failed(&error)),
+        }
+    }
+}
+
+/// Gives a new object its identity and takes from it what clients may not set.
+fn prepare(resource: &Resource, object: &mut Value) {
+    resource.rules.prepare_create(object, context());
+    let counts = resource.rules.counts_generations(object);
+    let meta = object.entry("metadata");
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        meta.remove(key);
+    }
+    if counts {
+        meta.set("generation", 1);
+    }
+    meta.set("uid", id::uuid());
+    meta.set("creationTimestamp", time::format(clock::now()));
+}
+
+fn validate(ask: &Ask, object: &Value) -> Result<(), Status> {
+    let mut errors = Errors::default();
+    metadata::validate_create(&ask.resource, object, &mut errors);
+    ask.resource.rules.validate(object, &mut errors);
+    ask.valid(object.name(), errors)
+}
+
+fn base(object: &Value) -> &str {
+    object.metadata().get("generateName").str()
+}
+
+fn already_exists(ask: &Ask, deleting: bool) -> Status {
+    let (group, plural) = (&ask.resource.group, &ask.resource.plural);
+    let mut status = Status::already_exists(group, plural, &ask.name);
+    if deleting {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}
+
+/// Every name that was tried is taken.
+fn exhausted(ask: &Ask, object: &Value) -> Status {
+    let (group, plural) = (&ask.resource.group, &ask.resource.plural);
+    let mut status = Status::already_exists(group, plural, object.name());
+    status.message += ", the server was not able to generate a unique name for the object";
+    status
+}
+
+/// Completes the type of an object, or refuses another one.
+pub(super) fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status> {
+    let expected = resource.api_version();
+    match object.get("apiVersion").str() {
+        "" => object.set("apiVersion", expected),
+        given if given == expected => {}
+        given => {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({given}) does not match the expected API version \
+                 ({expected})"
+            )));
+        }
+    }
+    match object.get("kind").str() {
+        "" => object.set("kind", resource.kind.as_str()),
+        given if given == resource.kind => {}
+        given => {
+            let kind = &resource.kind;
+            return Err(Status::bad_request(format!(
+                "the kind in the data ({given}) does not match the expected kind ({kind})"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Completes the namespace of an object, or refuses another one; cluster-wide objects have none.
+pub(super) fn check_namespace(namespace: &str, object: &mut Value) -> Result<(), Status> {
+    let given = object.namespace();
+    if given == namespace {
+        return Ok(());
+    }
+    match (given, namespace) {
+        ("", namespace) => object.entry("metadata").set("namespace", namespace),
+        (_, "") => drop(object.entry("metadata").remove("namespace")),
+        _ => {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the \
+                 request",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Field managers are not tracked yet: what clients send of them would be stale at once.
+pub(super) fn forget_managers(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+}
