@@ -14,6 +14,7 @@ use super::schema::Schema;
 use super::tree::Value;
 
 pub mod json;
+pub mod protobuf;
 mod scalar;
 pub(super) use scalar::quote;
 mod source;

@@ -4,3 +4,4 @@ mod codec;
 mod mutate;
 mod oracle;
 mod patch;
+mod protobuf;

@@ -237,12 +237,11 @@ func (m *model) readField(goField reflect.StructField, doc comment) (field, bool
 	if required(doc, f.flags) {
 		f.flags |= fieldRequired
 	}
-	var err error
-	if f.number, err = protobufNumber(goField.Tag.Get("protobuf")); err != nil {
-		return f, false, err
-	}
 	n, err := m.shape(goType)
 	if err != nil {
+		return f, false, err
+	}
+	if f.number, err = protobufNumber(goField.Tag.Get("protobuf")); err != nil {
 		return f, false, err
 	}
 	if err = m.annotate(&n, goField, goType, doc, f.flags); err != nil {
@@ -263,16 +262,15 @@ func required(doc comment, flags uint16) bool {
 	return doc.has("required") || flags&(fieldOmitEmpty|fieldOmitZero) == 0
 }
 
-// protobufNumber reads the field number out of a tag like `varint,1,opt,name=replicas`.
+// protobufNumber reads the field number out of a tag like `varint,1,opt,name=replicas`. How a value
+// stands on the wire follows from its kind: the tags are not always right (PodLogOptions.stream).
 func protobufNumber(tag string) (int, error) {
 	if tag == "" || tag == "-" {
 		return 0, nil
 	}
-	parts := strings.Split(tag, ",")
-	if len(parts) < 2 {
-		return 0, fmt.Errorf("protobuf tag %q", tag)
-	}
-	return strconv.Atoi(parts[1])
+	_, rest, _ := strings.Cut(tag, ",")
+	number, _, _ := strings.Cut(rest, ",")
+	return strconv.Atoi(number)
 }
 
 // intern gives the index of a node, the same for equal nodes.

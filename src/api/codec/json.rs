@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::source::{Number, Source, Token};
-use super::{Decoded, Error, typed};
+use super::{Decoded, Error, scalar, typed};
 use crate::api::schema::Schema;
 
 /// Decodes one object.
@@ -118,7 +118,7 @@ impl<'s> Parser<'s> {
         if self.peek() == Some(b'"') {
             let plain = &self.text[start..self.at];
             self.at += 1;
-            return Ok(String::from_utf8_lossy(plain));
+            return Ok(scalar::text(plain));
         }
         let mut out = self.text[start..self.at].to_vec();
         loop {
@@ -133,7 +133,7 @@ impl<'s> Parser<'s> {
             }
         }
         self.at += 1;
-        Ok(Cow::Owned(String::from_utf8_lossy(&out).into_owned()))
+        Ok(Cow::Owned(scalar::text(&out).into_owned()))
     }
 
     /// Passes what needs no treatment, up to a quote or an escape.
@@ -281,7 +281,7 @@ fn quote_byte(byte: u8) -> String {
         b'\'' => r"'\''".to_owned(),
         b'"' => "'\"'".to_owned(),
         byte => {
-            let quoted = super::scalar::quote(&char::from(byte).to_string());
+            let quoted = scalar::quote(&char::from(byte).to_string());
             format!("'{}'", quoted.trim_matches('"'))
         }
     }

@@ -1,5 +1,7 @@
 //! Values that are no lists or objects: which tokens fit which type, and their canonical text.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -151,6 +153,29 @@ fn quantity(token: &Token<'_>) -> Result<Value, String> {
     text.parse::<Quantity>()
         .map(|quantity| Value::Str(quantity.to_string()))
         .map_err(|error| error.to_string())
+}
+
+/// Bytes as text; each byte that is no UTF-8 becomes U+FFFD, as Go does.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+    let mut rest = match std::str::from_utf8(bytes) {
+        Ok(text) => return Cow::Borrowed(text),
+        Err(_) => bytes,
+    };
+    let mut out = String::with_capacity(bytes.len() + 8);
+    loop {
+        match std::str::from_utf8(rest) {
+            Ok(text) => {
+                out.push_str(text);
+                return Cow::Owned(out);
+            }
+            Err(error) => {
+                let (valid, broken) = rest.split_at(error.valid_up_to());
+                out.push_str(std::str::from_utf8(valid).unwrap_or_default());
+                out.push(char::REPLACEMENT_CHARACTER);
+                rest = &broken[1..];
+            }
+        }
+    }
 }
 
 /// A text in quotes as Go's `%q` writes it.

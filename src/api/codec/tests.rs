@@ -167,3 +167,75 @@ fn yaml_is_bounded_and_one_document() {
     let deep = "[".repeat(1000) + &"]".repeat(1000);
     assert!(yaml::parse(deep.as_bytes()).is_err());
 }
+
+#[test]
+fn protobuf_goes_there_and_back() {
+    let text = br#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"},"spec":{
+        "replicas":0,"selector":{"matchLabels":{"a":"b"}},"strategy":{"rollingUpdate":
+        {"maxSurge":"25%","maxUnavailable":1}},"template":{"spec":{"containers":[{"name":"c"}],
+        "automountServiceAccountToken":false}}}}"#;
+    let object = json::decode(text, &deployment()).unwrap().value;
+    let sealed = protobuf::encode_sealed(&object, &deployment()).unwrap();
+    let envelope = protobuf::open(&sealed).unwrap();
+    assert_eq!((envelope.api_version.as_str(), envelope.kind.as_str()), ("apps/v1", "Deployment"));
+    let mut read = protobuf::decode(envelope.message, &deployment()).unwrap();
+    read.set("apiVersion", "apps/v1");
+    read.set("kind", "Deployment");
+    assert_eq!(read, object);
+}
+
+#[test]
+fn protobuf_lists_are_made_of_their_items() {
+    let schema = Schema::of("", "v1", "ConfigMap").unwrap();
+    let item = |name: &str| {
+        let object = format!(r#"{{"metadata":{{"name":"{name}"}},"data":{{"a":"b"}}}}"#);
+        json::decode(object.as_bytes(), &schema).unwrap().value
+    };
+    let items = [item("x"), item("y")];
+    let metadata = Value::from([("resourceVersion", "7".into())]);
+    let list = Value::from([("metadata", metadata.clone()), ("items", items.to_vec().into())]);
+    let whole = protobuf::encode(&list, &Schema::of("", "v1", "ConfigMapList").unwrap()).unwrap();
+    let messages = items.map(|item| protobuf::encode(&item, &schema).unwrap());
+    assert_eq!(protobuf::list(&metadata, messages.iter().map(Vec::as_slice)).unwrap(), whole);
+}
+
+#[test]
+fn watch_frames_are_lengths_and_events() {
+    let schema = Schema::of("", "v1", "Namespace").unwrap();
+    let text = br#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n"}}"#;
+    let object = json::decode(text, &schema).unwrap().value;
+    let frame = protobuf::watch_frame("ADDED", &protobuf::encode_sealed(&object, &schema).unwrap());
+    let (len, message) = frame.split_at(4);
+    assert_eq!(u32::from_be_bytes(len.try_into().unwrap()) as usize, message.len());
+    let event = Schema::of("meta.k8s.io", "v1", "WatchEvent").unwrap();
+    let event = protobuf::decode(message, &event).unwrap();
+    assert_eq!(event.get("type").str(), "ADDED");
+    assert_eq!(*event.get("object"), object);
+}
+
+#[test]
+fn broken_protobuf_is_refused() {
+    let refused = |message: &[u8]| protobuf::decode(message, &deployment()).unwrap_err();
+    assert!(protobuf::open(b"{}").unwrap_err().to_string().contains("[107 56 115 0]"));
+    assert_eq!(refused(&[0x0a, 0x05, 0x01]).to_string(), "unexpected EOF");
+    assert_eq!(refused(&[0x08, 0x01]).to_string(), "proto: wrong wireType = 0 for field 1");
+    assert_eq!(refused(&[0x00]).to_string(), "proto: illegal tag 0 (wire type 0)");
+    assert_eq!(refused(&[0xff; 11]).to_string(), "proto: integer overflow");
+    let mut nested = Vec::new();
+    for _ in 0..10_000 {
+        nested.push(0x0b);
+    }
+    assert_eq!(refused(&nested).to_string(), "unexpected EOF");
+    // An unknown field is passed.
+    assert!(protobuf::decode(&[0xf8, 0x7f, 0x01], &deployment()).is_ok());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_are_beyond_the_decoders(bytes in proptest::collection::vec(0_u8.., 0..200)) {
+        let _ = protobuf::decode(&bytes, &deployment());
+        let _ = protobuf::open(&bytes);
+        let _ = json::decode(&bytes, &deployment());
+        let _ = yaml::decode(&bytes, &deployment());
+    }
+}

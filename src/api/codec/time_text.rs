@@ -36,14 +36,36 @@ pub(super) fn micro(text: &str) -> Result<Value, String> {
     })
 }
 
+/// A time in canonical text as protobuf's seconds and nanoseconds.
+pub(super) fn timestamp(text: &str, micro: bool) -> Result<(i64, i64), String> {
+    let time = parse(text, micro)?;
+    if !micro {
+        return Ok((time.as_second(), 0));
+    }
+    let micros = time.as_microsecond();
+    Ok((micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) * 1000))
+}
+
+/// Protobuf's seconds and nanoseconds as canonical text. The zero time is null.
+pub(super) fn from_timestamp(seconds: i64, nanos: i64, micro: bool) -> Result<Value, String> {
+    if !(ZERO_SECONDS..=LAST_SECONDS).contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
+        return Err(format!("time {seconds} is out of range"));
+    }
+    Ok(match (seconds, nanos) {
+        (ZERO_SECONDS, 0) => Value::Null,
+        _ if micro => Value::Str(format_micro(seconds, nanos / 1000)),
+        _ => Value::Str(format(seconds)),
+    })
+}
+
 /// Seconds since 1970 as text.
-pub(super) fn format(seconds: i64) -> String {
+fn format(seconds: i64) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Seconds since 1970 and microseconds as text.
-pub(super) fn format_micro(seconds: i64, micros: i64) -> String {
+fn format_micro(seconds: i64, micros: i64) -> String {
     let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     format!("{}.{micros:06}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))
 }
@@ -54,7 +76,10 @@ fn is_zero(time: jiff::Timestamp) -> bool {
 }
 
 /// Seconds since 1970 of Go's zero time.
-pub(super) const ZERO_SECONDS: i64 = -62_135_596_800;
+const ZERO_SECONDS: i64 = -62_135_596_800;
+
+/// Seconds since 1970 of the last second of year 9999.
+const LAST_SECONDS: i64 = 253_402_300_799;
 
 /// RFC 3339. `micro`: exactly six digits of fraction are asked for.
 fn parse(text: &str, micro: bool) -> Result<jiff::Timestamp, String> {

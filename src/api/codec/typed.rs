@@ -269,12 +269,8 @@ impl<'s, S: Source<'s>> Walk<S> {
             if entries.contains(&key) {
                 self.find("duplicate", &key);
             }
-            let value = match self.at_key(&key, |walk| walk.value(elem))? {
-                // Protobuf does not tell no bytes from absent ones here.
-                Value::Null if elem.kind() == Kind::Bytes => Value::Str(String::new()),
-                value => or_zero(elem, value),
-            };
-            entries.push(key.into_owned(), value);
+            let value = self.at_key(&key, |walk| walk.value(elem))?;
+            entries.push(key.into_owned(), entry_or_zero(elem, value));
         }
         Ok(Value::Object(entries.into_map()))
     }
@@ -301,7 +297,7 @@ impl<'s, S: Source<'s>> Walk<S> {
         self.go_struct = outer;
         let mut map = entries.into_map();
         if !node.is_structural() {
-            fill(&mut map, ty);
+            self.values += fill(&mut map, ty);
         }
         Ok(Value::Object(map))
     }
@@ -356,8 +352,18 @@ impl<'s, S: Source<'s>> Walk<S> {
 }
 
 /// The value of an element: null is the zero value, but for pointers.
-fn or_zero(node: Node<'_>, value: Value) -> Value {
+pub(super) fn or_zero(node: Node<'_>, value: Value) -> Value {
     if value.is_null() && !node.is_pointer() && !node.is_structural() { zero(node) } else { value }
+}
+
+/// The value of a map's entry. Of bytes and wrapped lists protobuf, in which upstream stores, does
+/// not tell none from empty ones here.
+pub(super) fn entry_or_zero(node: Node<'_>, value: Value) -> Value {
+    match (value, node.kind()) {
+        (Value::Null, Kind::Bytes) => Value::Str(String::new()),
+        (Value::Null, Kind::List) if node.is_wrapped() => Value::Array(Vec::new()),
+        (value, _) => or_zero(node, value),
+    }
 }
 
 /// What Go writes for the zero value of a type.
@@ -380,16 +386,23 @@ fn zero(node: Node<'_>) -> Value {
 }
 
 /// Brings an object into the shape in which Go writes the struct: drops what `omitempty` and
-/// `omitzero` leave out, adds what is always written.
-pub(super) fn fill(map: &mut Map, ty: Type<'_>) {
+/// `omitzero` leave out, adds what is always written. Yields how many values were added.
+pub(super) fn fill(map: &mut Map, ty: Type<'_>) -> usize {
+    let mut added = 0;
     map.retain(|key, value| ty.field(key).is_none_or(|field| is_written(field, value)));
     for field in ty.fields() {
         if !map.contains(field.name())
             && let Some(value) = when_absent(field)
         {
+            added += count(&value);
             map.insert(field.name().to_owned(), value);
         }
     }
+    added
+}
+
+fn count(value: &Value) -> usize {
+    1 + value.fields().map(|(_, value)| count(value)).sum::<usize>()
 }
 
 /// Whether a struct type is written in Go even if all its fields are empty.

@@ -474,7 +474,7 @@ impl<'a> Type<'a> {
     }
 
     /// The struct's own fields in the order of their protobuf numbers, inlined structs as one.
-    pub fn own_fields(self) -> impl ExactSizeIterator<Item = Field<'a>> + Clone + use<'a> {
+    pub fn own_fields(self) -> impl DoubleEndedIterator<Item = Field<'a>> + Clone + use<'a> {
         let (table, first) = (self.table, self.word(2));
         (first..first + self.word(3)).map(move |index| Field { table, index })
     }

@@ -89,7 +89,7 @@ func fillers(serializer.CodecFactory) []interface{} {
 			j.Raw = []byte(texts[c.Intn(len(texts))])
 		},
 		func(r *runtime.RawExtension, c randfill.Continue) {
-			texts := []string{`{"kind":"A","apiVersion":"b/v1","n":1}`, `{"x":{"y":[1,2.5]}}`}
+			texts := []string{`{"apiVersion":"b/v1","kind":"A","n":1}`, `{"x":{"y":[1,2.5]}}`}
 			r.Raw, r.Object = []byte(texts[c.Intn(len(texts))]), nil
 		},
 		func(s *apiextensionsv1.JSONSchemaProps, c randfill.Continue) {
