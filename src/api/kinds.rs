@@ -7,8 +7,14 @@
 pub mod check;
 pub mod fallback;
 pub mod metadata;
+pub mod not_yet;
 pub mod table;
 pub mod text;
 
 pub mod coordination;
 pub mod core;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod shapes;

@@ -65,8 +65,8 @@ impl<'a> At<'a> {
         self.value.fields().map(entry)
     }
 
-    /// The value at `path` below this one, only fields: hands it to `then`.
-    fn descend(&self, path: &str, then: &mut dyn FnMut(At<'_>)) {
+    /// Hands each value to `then` that `path` (`spec.containers[].name`) reaches below this one.
+    pub fn descend(&self, path: &str, then: &mut dyn FnMut(At<'_>)) {
         let (step, rest) = path.split_once('.').unwrap_or((path, ""));
         if step.is_empty() {
             return then(*self);
@@ -200,7 +200,10 @@ pub fn between(at: At<'_>, low: i64, high: i64, errors: &mut Errors) {
 /// Reports what is wrong with the form of a text, be it empty.
 pub fn formatted(at: At<'_>, format: Format, errors: &mut Errors) {
     for fault in format(at.str()) {
-        errors.invalid(at, &at, &fault);
+        match at.value() {
+            Value::Null => errors.invalid(at, &"".into(), &fault),
+            given => errors.invalid(at, given, &fault),
+        }
     }
 }
 
@@ -211,11 +214,11 @@ pub fn immutable(at: At<'_>, old: &Value, errors: &mut Errors) {
     }
 }
 
-/// Reports items whose `key` was there before.
-pub fn unique<'a>(items: impl Iterator<Item = At<'a>>, key: &str, errors: &mut Errors) {
-    let mut seen: Vec<&'a Value> = Vec::new();
-    for item in items {
-        let name = item.value().get(key);
+/// Reports items of a list whose `key` an earlier item has.
+pub fn unique(list: At<'_>, key: &str, errors: &mut Errors) {
+    let mut seen: Vec<&Value> = Vec::new();
+    for item in list.items() {
+        let name = item.value.get(key);
         if seen.contains(&name) && !name.is_empty() {
             errors.duplicate(item.field(key), name);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Subresource;
 use super::row::{Group, Row, STATUS};
-use crate::api::kinds::core::{account, config, event, namespace};
+use crate::api::kinds::core::{account, config, event, namespace, pod};
 
 /// The group's resources.
 pub(super) const GROUP: Group = ("", ROWS);
@@ -18,6 +18,15 @@ const ROWS: &[Row] = &[
         subresources: &[FINALIZE, STATUS],
         rules: || Arc::new(namespace::Namespace),
         ..Row::CLUSTER
+    },
+    Row {
+        kind: "Pod",
+        plural: "pods",
+        short: &["po"],
+        categories: &["all"],
+        subresources: POD_SUBRESOURCES,
+        rules: || Arc::new(pod::Pod),
+        ..Row::NAMESPACED
     },
     Row {
         kind: "ConfigMap",
@@ -57,3 +66,26 @@ const TOKEN: Subresource = Subresource {
     body: Some(("authentication.k8s.io", "v1", "TokenRequest")),
     verbs: &["create"],
 };
+
+const POD_SUBRESOURCES: &[Subresource] = &[
+    connect("attach", "PodAttachOptions", &["create", "get"]),
+    Subresource { name: "binding", body: Some(("", "v1", "Binding")), verbs: &["create"] },
+    Subresource { name: "ephemeralcontainers", body: None, verbs: &["get", "patch", "update"] },
+    Subresource { name: "eviction", body: Some(("policy", "v1", "Eviction")), verbs: &["create"] },
+    connect("exec", "PodExecOptions", &["create", "get"]),
+    Subresource { name: "log", body: None, verbs: &["get"] },
+    connect("portforward", "PodPortForwardOptions", &["create", "get"]),
+    connect("proxy", "PodProxyOptions", CONNECT),
+    STATUS,
+];
+
+/// The verbs of subresources that hand any request through.
+const CONNECT: &[&str] = &["create", "delete", "get", "patch", "update"];
+
+const fn connect(
+    name: &'static str,
+    options: &'static str,
+    verbs: &'static [&'static str],
+) -> Subresource {
+    Subresource { name, body: Some(("", "v1", options)), verbs }
+}

@@ -1,0 +1,204 @@
+//! Holds that every field is honoured or refused.
+
+use super::*;
+use crate::api::schema::{Kind, Node, Schema};
+
+/// What rk honours, below the kind's spec. `x.*` covers everything below `x`.
+const POD_IMPLEMENTED: &[&str] = &[
+    "activeDeadlineSeconds",
+    "affinity.nodeAffinity.*",
+    "automountServiceAccountToken",
+    "each.args[]",
+    "each.command[]",
+    "each.env[].name",
+    "each.env[].value",
+    "each.env[].valueFrom.configMapKeyRef.*",
+    "each.env[].valueFrom.fieldRef.*",
+    "each.env[].valueFrom.resourceFieldRef.*",
+    "each.env[].valueFrom.secretKeyRef.*",
+    "each.envFrom[].*",
+    "each.image",
+    "each.imagePullPolicy",
+    "each.lifecycle.*",
+    "each.livenessProbe.*",
+    "each.name",
+    "each.ports[].*",
+    "each.readinessProbe.*",
+    "each.resources.limits",
+    "each.resources.requests",
+    "each.restartPolicy",
+    "each.restartPolicyRules[].*",
+    "each.securityContext.allowPrivilegeEscalation",
+    "each.securityContext.appArmorProfile.*",
+    "each.securityContext.capabilities.*",
+    "each.securityContext.privileged",
+    "each.securityContext.readOnlyRootFilesystem",
+    "each.securityContext.runAsGroup",
+    "each.securityContext.runAsNonRoot",
+    "each.securityContext.runAsUser",
+    "each.securityContext.seccompProfile.*",
+    "each.startupProbe.*",
+    "each.stdin",
+    "each.stdinOnce",
+    "each.targetContainerName",
+    "each.terminationMessagePath",
+    "each.terminationMessagePolicy",
+    "each.tty",
+    "each.volumeMounts[].*",
+    "each.workingDir",
+    "dnsConfig.*",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "hostAliases[].*",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "hostname",
+    "hostnameOverride",
+    "imagePullSecrets[].name",
+    "nodeName",
+    "nodeSelector",
+    // There is one priority, so nothing preempts anything by either policy.
+    "preemptionPolicy",
+    "readinessGates[].conditionType",
+    "restartPolicy",
+    "schedulerName",
+    "schedulingGates[].name",
+    "securityContext.appArmorProfile.*",
+    "securityContext.fsGroup",
+    "securityContext.runAsGroup",
+    "securityContext.runAsNonRoot",
+    "securityContext.runAsUser",
+    "securityContext.seccompProfile.*",
+    "securityContext.supplementalGroups[]",
+    "securityContext.supplementalGroupsPolicy",
+    "serviceAccount",
+    "serviceAccountName",
+    "setHostnameAsFQDN",
+    "shareProcessNamespace",
+    "subdomain",
+    "terminationGracePeriodSeconds",
+    "tolerations[].*",
+    "volumes[].configMap.*",
+    "volumes[].downwardAPI.*",
+    "volumes[].emptyDir.sizeLimit",
+    "volumes[].hostPath.*",
+    "volumes[].name",
+    "volumes[].projected.*",
+    "volumes[].secret.*",
+];
+
+const SERVICE_IMPLEMENTED: &[&str] = &[
+    "allocateLoadBalancerNodePorts",
+    "clusterIP",
+    "clusterIPs[]",
+    "externalIPs[]",
+    "externalName",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "internalTrafficPolicy",
+    "ipFamilies[]",
+    "ipFamilyPolicy",
+    "loadBalancerClass",
+    "ports[].*",
+    "publishNotReadyAddresses",
+    "selector",
+    "sessionAffinity",
+    "sessionAffinityConfig.*",
+    "type",
+];
+
+const NODE_IMPLEMENTED: &[&str] =
+    &["externalID", "podCIDR", "podCIDRs[]", "providerID", "taints[].*", "unschedulable"];
+
+/// Whether a leaf is in the table, itself or something above it.
+fn refused(path: &str, table: &[Row]) -> bool {
+    let below = |row: &str| path.strip_prefix(row).is_some_and(starts_anew);
+    table.iter().any(|(row, _)| below(row))
+}
+
+fn starts_anew(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('.') || rest.starts_with('[')
+}
+
+fn implemented(path: &str, list: &[&str]) -> bool {
+    list.iter().any(|entry| match entry.strip_suffix(".*") {
+        Some(above) => path.strip_prefix(above).is_some_and(starts_anew),
+        None => path == *entry,
+    })
+}
+
+fn leaves(node: Node<'_>, path: String, found: &mut Vec<String>) {
+    match node.kind() {
+        Kind::Struct => {
+            for field in node.fields_type().unwrap().fields() {
+                let dot = if path.is_empty() { "" } else { "." };
+                leaves(field.node(), format!("{path}{dot}{}", field.name()), found);
+            }
+        }
+        Kind::List => leaves(node.elem().unwrap(), format!("{path}[]"), found),
+        _ => found.push(path),
+    }
+}
+
+/// All leaves of a kind's spec, the lists of containers folded into `each.`.
+fn spec_leaves(kind: &str) -> Vec<String> {
+    let schema = Schema::of("", "v1", kind).unwrap();
+    let spec = schema.fields().unwrap().field("spec").unwrap();
+    let mut found = Vec::new();
+    // A claim template in a volume would lead far; the volume as a whole is refused.
+    leaves(spec.node(), String::new(), &mut found);
+    let fold = |path: String| {
+        let list = EACH.iter().find_map(|list| path.strip_prefix(list)?.strip_prefix('.'));
+        list.map_or(path.clone(), |rest| format!("each.{rest}"))
+    };
+    found.into_iter().map(fold).collect()
+}
+
+#[test]
+fn every_field_is_honoured_or_refused() {
+    let kinds: [(&str, &[Row], &[&str]); 3] = [
+        ("Pod", POD, POD_IMPLEMENTED),
+        ("Service", SERVICE, SERVICE_IMPLEMENTED),
+        ("Node", NODE, NODE_IMPLEMENTED),
+    ];
+    for (kind, table, list) in kinds {
+        let leaves = spec_leaves(kind);
+        assert!(leaves.len() > 5);
+        for path in &leaves {
+            assert!(refused(path, table) || implemented(path, list), "{kind} {path}: nobody says");
+        }
+        for (row, _) in table {
+            let known = leaves.iter().any(|path| path.strip_prefix(row).is_some_and(starts_anew));
+            assert!(known, "{kind} {row}: there is no such field");
+            assert!(!list.contains(row), "{kind} {row}: both refused and implemented");
+        }
+        for entry in list {
+            let single = [*entry];
+            let known = leaves.iter().any(|path| implemented(path, &single));
+            assert!(known, "{kind} {entry}: there is no such field");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_honoured_is_refused_with_its_path() {
+    let spec = Value::parse(
+        br#"{"hostUsers":false,"priority":0,"overhead":{},"topologySpreadConstraints":[],
+            "containers":[{"livenessProbe":{"grpc":{"port":1}}}],
+            "volumes":[{"name":"a","emptyDir":{"medium":"Memory"}},{"name":"b","nfs":{}}]}"#,
+    )
+    .unwrap();
+    let mut errors = Errors::default();
+    refuse(POD, At::path("spec", &spec), &mut errors);
+    let found: Vec<String> =
+        errors.into_causes().into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+    assert_eq!(
+        found,
+        [
+            "spec.containers[0].livenessProbe.grpc: Forbidden: not supported by this version of rk",
+            "spec.hostUsers: Forbidden: not supported by this version of rk",
+            "spec.volumes[1].nfs: Forbidden: not supported by this version of rk",
+        ]
+    );
+}
