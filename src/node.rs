@@ -4,8 +4,12 @@
 //! cluster through a [`crate::client::Client`] and act through `runtime` and `net`. Everything is
 //! level-triggered: a worker may be stopped at any point and finds its way from what runs.
 
+/// What a node is told when it starts.
+pub mod config;
 /// What a container shall be.
 pub mod container;
+/// Registers the node and keeps its object and Lease up to date.
+pub mod heartbeat;
 /// A pod's life as a pure function.
 pub mod pod;
 /// Asking containers how they are.
@@ -14,6 +18,8 @@ pub mod probe;
 pub mod proxy;
 /// Quality of service.
 pub mod qos;
+/// The Node object.
+pub mod report;
 /// ConfigMaps and Secrets as their readers need them.
 pub mod source;
 /// SPDY/3.1 for older streaming clients.
