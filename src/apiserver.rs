@@ -8,5 +8,6 @@
 //! It must not know what controllers, scheduler or node do.
 
 pub mod allocate;
+pub mod bootstrap;
 pub mod discovery;
 pub mod engine;
