@@ -9,5 +9,6 @@
 
 pub mod allocate;
 pub mod bootstrap;
+pub mod connect;
 pub mod discovery;
 pub mod engine;

@@ -181,3 +181,8 @@ pub const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 pub const STATIC_BAND_MIN: u32 = 16;
 /// See [`STATIC_BAND_MIN`].
 pub const STATIC_BAND_MAX: u32 = 256;
+
+// connections to nodes
+
+/// How long a node may take to accept a connection of the server.
+pub const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
