@@ -33,6 +33,9 @@ pub const LEAF_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
 // net
 
+/// Clients with affinity that the kernel remembers at a time, some 100 bytes each; further ones are
+/// spread like those without.
+pub const AFFINITY_CLIENTS_MAX: u32 = 1 << 18;
 /// Bytes of a pod's identity: with its prefix it must fit into an interface's alias of 255 bytes.
 pub const POD_IDENTITY_BYTES_MAX: usize = 200;
 // node

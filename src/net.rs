@@ -110,8 +110,12 @@ impl Protocol {
     }
 }
 
-/// Removes every link and route that rk made in this namespace. Settings such as forwarding stay:
-/// what they were before is not known.
+/// Removes every link, route and table that rk made in this namespace. Settings such as forwarding
+/// stay: what they were before is not known.
 pub async fn remove_all() -> Result<()> {
-    blocking(|| link::remove_all(&mut link::socket()?)).await
+    blocking(|| {
+        service::remove_table(service::TABLE)?;
+        link::remove_all(&mut link::socket()?)
+    })
+    .await
 }

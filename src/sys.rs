@@ -11,6 +11,8 @@ pub mod fd;
 pub mod fs;
 pub mod mount;
 pub mod namespace;
+/// The kernel's table of flows.
+pub mod conntrack;
 /// Netlink messages and sockets.
 pub mod netlink;
 /// Work inside another network namespace.

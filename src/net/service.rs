@@ -5,6 +5,17 @@
 //! Removing an endpoint affects new connections only. Must not know Kubernetes kinds: which
 //! endpoints are ready, terminating or preferred is the caller's decision.
 
+mod claims;
 mod desired;
+mod element;
+mod flows;
+mod proxy;
+mod render;
+mod skeleton;
 
 pub use desired::{Config, Desired, Endpoint, HostPort, Port, Service};
+pub(super) use proxy::remove_table;
+pub use proxy::{Loss, Proxy};
+
+/// The name of rk's table on a node.
+pub const TABLE: &str = "rk";

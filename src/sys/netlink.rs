@@ -5,11 +5,13 @@
 //! Knows no family: what the numbers mean is said in `rtnl`, `nft` and `conntrack`.
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, sockopt};
 use nix::sys::time::TimeVal;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use tokio::io::unix::AsyncFd;
 
 const HEADER_LEN: usize = 16;
 const NLMSG_ERROR: u16 = 2;
@@ -176,14 +178,9 @@ impl Messages {
         self.count
     }
 
-    /// Bytes so far.
-    pub fn len(&self) -> usize {
-        self.buf.len()
-    }
-
-    /// Whether there is no message yet.
-    pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+    /// The bytes so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buf
     }
 
     /// Adds flags to the message under construction.
@@ -319,6 +316,8 @@ impl Socket {
         let _ = socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BYTES_MAX);
         let _ = socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BYTES_MAX);
         socket::setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_S, 0))?;
+        // A port of its own: without one the kernel takes the socket for itself when it tells groups.
+        socket::bind(fd.as_raw_fd(), &socket::NetlinkAddr::new(0, 0))?;
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             set_option(&fd, option, 1)?;
         }
@@ -405,37 +404,46 @@ impl Socket {
 /// What the kernel tells those who listen to a group.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: AsyncFd<Socket>,
 }
 
 impl Listener {
-    /// Joins a multicast group in the namespace of the calling thread. Reads never block. Only
-    /// messages of the type `only` wake the listener.
+    /// Joins a multicast group in the namespace of the calling thread. Only messages of the type
+    /// `only` wake the listener. To be called inside the runtime.
     pub fn join(family: Family, group: u32, only: u16) -> Result<Listener> {
         let socket = Socket::open(family)?;
         filter_type(&socket.fd, only)?;
         set_option(&socket.fd, libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)?;
-        let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_RDWR;
-        nix::fcntl::fcntl(&socket.fd, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+        let flags = OFlag::O_NONBLOCK | OFlag::O_RDWR;
+        fcntl(&socket.fd, FcntlArg::F_SETFL(flags))?;
+        // SAFETY: the descriptor belongs to the socket, which the AsyncFd owns and nobody can
+        // exchange inside it.
+        let registered = unsafe { AsyncFd::register(socket) };
+        let socket = registered.map_err(|e| Error::from(errno(&e.into_parts().1)))?;
         Ok(Listener { socket })
     }
 
-    /// Hands what has come to `each`: who caused it (a socket's port), and the payload. `EAGAIN`
-    /// where nothing has; `ENOBUFS` where something was lost.
-    pub fn read(&self, mut each: impl FnMut(u32, &[u8])) -> Result<()> {
-        self.socket.receive(MsgFlags::MSG_DONTWAIT, |m| each(m.port, m.payload))
+    /// Waits, and hands what has come to `each`: who caused it (a socket's port), and the payload.
+    /// `ENOBUFS` where something was lost.
+    pub async fn read(&mut self, mut each: impl FnMut(u32, &[u8])) -> Result<()> {
+        loop {
+            let mut ready = self.socket.readable().await.map_err(|e| Error::from(errno(&e)))?;
+            let flags = MsgFlags::MSG_DONTWAIT;
+            match ready.get_inner().receive(flags, |m| each(m.port, m.payload)) {
+                Err(e) if e.errno == Errno::EAGAIN => ready.clear_ready(),
+                other => return other,
+            }
+        }
     }
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.fd.as_fd()
-    }
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
-impl AsRawFd for Listener {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.socket.fd.as_raw_fd()
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

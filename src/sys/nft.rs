@@ -3,7 +3,7 @@
 //! Contract: a [`Batch`] is applied whole or not at all. Knows the kernel's numbers
 //! (`linux/netfilter/nf_tables.h`), not what the rules are for.
 
-use super::netlink::{self, Attrs, Family, Messages, Socket};
+use super::netlink::{self, Family, Messages, Socket};
 use std::time::Duration;
 
 mod read;
@@ -28,6 +28,7 @@ mod uapi {
     pub const NEWSETELEM: u16 = SUBSYS | 12;
     pub const GETSETELEM: u16 = SUBSYS | 13;
     pub const DELSETELEM: u16 = SUBSYS | 14;
+    pub const NEWGEN: u16 = SUBSYS | 15;
 
     pub const TABLE_NAME: u16 = 1;
     pub const CHAIN_TABLE: u16 = 1;
@@ -61,8 +62,8 @@ mod uapi {
 
 /// The multicast group that tells of changes.
 pub const GROUP: u32 = 7;
-/// The message that tells of a table's end.
-pub const TABLE_DELETED: u16 = uapi::DELTABLE;
+/// The message that ends the news of a transaction, in a packet of its own.
+pub const TRANSACTION: u16 = uapi::NEWGEN;
 /// IPv4 only.
 pub const FAMILY_IP: u8 = 2;
 /// All families, in a dump.
@@ -70,6 +71,10 @@ pub const FAMILY_ANY: u8 = 0;
 
 /// Attributes of one message are cut here: a nested list may hold 65,535 bytes.
 const ELEMENTS_BYTES_MAX: usize = 60_000;
+
+/// How often the kernel sweeps out learned elements that have outlived their time, in milliseconds.
+/// They are not found any more before that; its default of a second would wake an idle machine.
+const SWEEP_MS: u32 = 60_000;
 
 /// What happens to a packet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -309,12 +314,13 @@ impl Batch {
         if let Some((kind, len)) = data {
             m.be32(6, kind).be32(7, len);
         }
+        m.be32(10, self.sets);
         if let Some(max) = set.learned_max {
             m.nest(9, |m| {
                 m.be32(1, max);
             });
+            m.be32(12, SWEEP_MS);
         }
-        m.be32(10, self.sets);
     }
 
     /// Adds elements to a set. One that exists with the same value is left alone; with another, the
@@ -348,7 +354,7 @@ impl Batch {
                 m.begin_nest(uapi::SET_ELEMENTS)
             });
             self.messages.nest(uapi::LIST_ELEM, |m| element(m, key, &value));
-            if self.messages.len() - at > ELEMENTS_BYTES_MAX {
+            if self.messages.bytes().len() - at > ELEMENTS_BYTES_MAX {
                 self.messages.end(at);
                 list = None;
             }
@@ -356,6 +362,11 @@ impl Batch {
         if let Some(at) = list {
             self.messages.end(at);
         }
+    }
+
+    /// Bytes so far, which tell two transactions apart.
+    pub fn bytes(&self) -> &[u8] {
+        self.messages.bytes()
     }
 
     /// Sends the transaction.
@@ -373,11 +384,6 @@ impl Batch {
 /// A socket for nf_tables.
 pub fn socket() -> netlink::Result<Socket> {
     Socket::open(Family::Netfilter)
-}
-
-/// The name of the table that a `TABLE_DELETED` message tells of.
-pub fn deleted_table(payload: &[u8]) -> Option<&str> {
-    Attrs(payload.get(4..)?).text(uapi::TABLE_NAME)
 }
 
 fn open(messages: &mut Messages, kind: u16, flags: u16) -> &mut Messages {

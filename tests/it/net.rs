@@ -1,4 +1,5 @@
 //! Packets between pods, services and the world, each test in network namespaces of its own.
 
 mod link;
+mod service;
 mod world;

@@ -1,7 +1,6 @@
 //! A node, its pods and a machine outside, as network namespaces of one process.
 
 use rk::net::link::{self, Live, PodLink};
-use rk::sys::netlink::Socket;
 use rk::sys::{netns, rtnl};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -34,22 +33,35 @@ pub fn on_a_node<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send) {
     passed.unwrap();
 }
 
-/// The machine outside, as seen from the node's namespace.
+/// A pod of another node, which has a way back to this node's pods.
+pub const REMOTE_POD: Ipv4Addr = Ipv4Addr::new(10, 42, 1, 5);
+/// This node's address towards the other one, as on an overlay.
+const OVERLAY: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
+/// The other node's.
+const OVERLAY_PEER: Ipv4Addr = Ipv4Addr::new(10, 42, 1, 0);
+
+/// The machines around the node.
 pub struct World {
-    /// Its namespace.
+    /// A machine that is no part of the cluster.
     pub outside: Space,
+    /// Another node with one pod.
+    pub remote: Space,
 }
 
 impl World {
     fn new() -> World {
-        let outside = Space::new("outside");
-        let mut s = rtnl::socket().unwrap();
-        let end = |name, netns| rtnl::End { name, mac: None, alias: None, netns };
-        let far = end("eth0", Some(outside.netns.as_fd()));
-        rtnl::add_veth(&mut s, MTU, end("uplink", None), far).unwrap();
-        set_address(&mut s, "uplink", NODE, OUTSIDE);
-        outside.run(|| set_address(&mut rtnl::socket().unwrap(), "eth0", OUTSIDE, NODE));
-        World { outside }
+        let (outside, remote) = (Space::new("outside"), Space::new("remote"));
+        let default = (Ipv4Addr::UNSPECIFIED, 0);
+        wire("uplink", (NODE, 24), &outside, (OUTSIDE, 24));
+        route("uplink", default, OUTSIDE);
+        outside.run(|| route("eth0", default, NODE));
+        wire("overlay", (OVERLAY, 32), &remote, (REMOTE_POD, 32));
+        route("overlay", (Ipv4Addr::new(10, 42, 1, 0), 24), OVERLAY_PEER);
+        remote.run(|| {
+            set_address("eth0", (OVERLAY_PEER, 32));
+            route("eth0", default, OVERLAY);
+        });
+        World { outside, remote }
     }
 
     /// A pod that is connected.
@@ -60,14 +72,27 @@ impl World {
     }
 }
 
-fn set_address(s: &mut Socket, name: &str, address: Ipv4Addr, gateway: Ipv4Addr) {
-    let index = rtnl::link(s, name).unwrap().unwrap().index;
-    rtnl::set_up(s, rtnl::LOOPBACK).unwrap();
-    rtnl::set_up(s, index).unwrap();
-    let address = rtnl::Address { index, address, prefix: 24, global: true };
-    rtnl::add_address(s, address).unwrap();
-    let to = Ipv4Addr::UNSPECIFIED;
-    rtnl::replace_route(s, rtnl::Route { to, prefix: 0, index, via: Some(gateway) }).unwrap();
+/// Connects the calling thread's namespace with another.
+fn wire(name: &str, near: (Ipv4Addr, u8), space: &Space, far: (Ipv4Addr, u8)) {
+    let end = |name, netns| rtnl::End { name, mac: None, alias: None, netns };
+    let there = end("eth0", Some(space.netns.as_fd()));
+    rtnl::add_veth(&mut rtnl::socket().unwrap(), MTU, end(name, None), there).unwrap();
+    set_address(name, near);
+    space.run(|| set_address("eth0", far));
+}
+
+fn set_address(name: &str, (address, prefix): (Ipv4Addr, u8)) {
+    let mut s = rtnl::socket().unwrap();
+    let index = rtnl::link(&mut s, name).unwrap().unwrap().index;
+    rtnl::set_up(&mut s, rtnl::LOOPBACK).unwrap();
+    rtnl::set_up(&mut s, index).unwrap();
+    rtnl::add_address(&mut s, rtnl::Address { index, address, prefix, global: true }).unwrap();
+}
+
+fn route(name: &str, (to, prefix): (Ipv4Addr, u8), via: Ipv4Addr) {
+    let mut s = rtnl::socket().unwrap();
+    let index = rtnl::link(&mut s, name).unwrap().unwrap().index;
+    rtnl::replace_route(&mut s, rtnl::Route { to, prefix, index, via: Some(via) }).unwrap();
 }
 
 /// A network namespace that sockets can be opened in.
