@@ -6,13 +6,13 @@
 pub mod capability;
 pub mod cgroup;
 pub mod channel;
+/// The kernel's table of flows.
+pub mod conntrack;
 pub mod fd;
 /// Files beneath a root directory, and overlay mounts.
 pub mod fs;
 pub mod mount;
 pub mod namespace;
-/// The kernel's table of flows.
-pub mod conntrack;
 /// Netlink messages and sockets.
 pub mod netlink;
 /// Work inside another network namespace.

@@ -121,13 +121,17 @@ pub enum Meta {
     Protocol = 16,
 }
 
-/// What `ct` can load, as numbers in the machine's order.
+/// What `ct` can load; numbers are in the machine's order where nothing is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conntrack {
     /// See the `CT_` constants.
     State = 0,
     /// `IPS_` bits.
     Status = 2,
+    /// The port that the first packet was sent to, in network order.
+    FirstPort = 12,
+    /// The address that the first packet was sent to.
+    FirstAddress = 20,
 }
 
 /// The packet belongs to no flow and starts none.
@@ -166,8 +170,6 @@ pub enum Expr {
     Lookup { set: String, key: Reg, data: Option<Option<Reg>> },
     /// A random number below a bound, in the machine's order.
     Random { below: u32, to: Reg },
-    /// Load a constant.
-    Constant { to: Reg, bytes: Vec<u8> },
     /// Translate the destination.
     DestinationNat { addr: Reg, port: Reg },
     /// Translate the source to an address of the outgoing interface, with a random port.
@@ -218,14 +220,15 @@ pub enum Data {
 /// Type of a part of a key, as `nft list` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A plain number in the machine's order.
-    Integer = 4,
     /// An IPv4 address.
     Address = 7,
     /// A transport protocol.
     Protocol = 12,
     /// A port.
     Port = 13,
+    /// A number of four bytes in the machine's order, which `nft list` takes for a packet mark. Its
+    /// own type for numbers has no length, and makes it abort.
+    Number = 19,
 }
 
 impl Kind {
@@ -442,7 +445,7 @@ fn expression(m: &mut Messages, expr: &Expr) {
         Expr::Compare { .. } => "cmp",
         Expr::Lookup { .. } => "lookup",
         Expr::Random { .. } => "numgen",
-        Expr::Constant { .. } | Expr::Decide(_) => "immediate",
+        Expr::Decide(_) => "immediate",
         Expr::DestinationNat { .. } => "nat",
         Expr::Masquerade => "masq",
         Expr::Learn { .. } => "dynset",
@@ -468,7 +471,11 @@ fn load(m: &mut Messages, expr: &Expr) {
             m.be32(1, register(to)).be32(2, what as u32);
         }
         Expr::Ct { what, to } => {
+            const ORIGINAL: u8 = 0;
             m.be32(1, register(to)).be32(2, what as u32);
+            if matches!(what, Conntrack::FirstAddress | Conntrack::FirstPort) {
+                m.attr(3, &[ORIGINAL]);
+            }
         }
         Expr::Random { below, to } => {
             const RANDOM: u32 = 1;
@@ -503,10 +510,6 @@ fn test(m: &mut Messages, expr: &Expr) {
 /// Steps that do something to the packet.
 fn act(m: &mut Messages, expr: &Expr) {
     match expr {
-        Expr::Constant { to, bytes: value } => {
-            m.be32(1, register(*to));
-            bytes(m, 2, value);
-        }
         Expr::Decide(v) => {
             m.be32(1, 0).nest(2, |m| verdict(m, v));
         }

@@ -1,7 +1,7 @@
 //! Who wants which element. Several may want the same one; the owner whose name comes first gets
 //! its value, and when it gives it up the next does. Pure.
 
-use super::element::{Place, Spread, Value};
+use super::element::{Chain, Place, Value};
 use super::render::Elements;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Claims {
     cells: HashMap<Place, Cell>,
     /// How many elements lead to a chain.
-    uses: HashMap<Spread, usize>,
+    uses: HashMap<Chain, usize>,
 }
 
 #[derive(Debug)]
@@ -41,13 +41,13 @@ impl Claims {
     }
 
     /// Chains that are led to.
-    pub fn spreads(&self) -> impl Iterator<Item = Spread> + '_ {
+    pub fn chains(&self) -> impl Iterator<Item = Chain> + '_ {
         self.uses.keys().copied()
     }
 
     /// Whether a chain is led to.
-    pub fn uses(&self, spread: &Spread) -> bool {
-        self.uses.contains_key(spread)
+    pub fn uses(&self, chain: &Chain) -> bool {
+        self.uses.contains_key(chain)
     }
 
     /// Replaces what an owner wants. `before` keeps what the places touched had at first.
@@ -123,12 +123,12 @@ impl Claims {
     }
 }
 
-fn count(uses: &mut HashMap<Spread, usize>, value: Value, more: bool) {
-    let Value::Spread(spread) = value else { return };
-    let entry = uses.entry(spread).or_insert(0);
+fn count(uses: &mut HashMap<Chain, usize>, value: Value, more: bool) {
+    let Value::Chain(chain) = value else { return };
+    let entry = uses.entry(chain).or_insert(0);
     *entry = if more { *entry + 1 } else { entry.saturating_sub(1) };
     if *entry == 0 {
-        uses.remove(&spread);
+        uses.remove(&chain);
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
 
     fn elements(list: &[(u8, u32)]) -> Elements {
         let place = |n: u8| (SetId::Fronts, Key([n; 16]));
-        let spread = |ways| Value::Spread(Spread { ways, outer: false, keep_s: 0 });
+        let spread = |ways| Value::Chain(Chain::Spread { ways, outer: false, kept: false });
         list.iter().map(|&(n, ways)| (place(n), spread(ways))).collect()
     }
 
@@ -153,7 +153,7 @@ mod tests {
         let mut before = Before::new();
         claims.change(&owner.into(), &elements(old), &elements(new), &mut before);
         let ways = |value: Option<Value>| match value {
-            Some(Value::Spread(spread)) => spread.ways,
+            Some(Value::Chain(Chain::Spread { ways, .. })) => ways,
             _ => 0,
         };
         let changes = claims.changes(before).into_iter();
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(round(&mut claims, "a", &[(1, 1), (2, 2)], &[(1, 1), (2, 3)]), [[2, 2, 3]]);
         assert_eq!(round(&mut claims, "a", &[(1, 1), (2, 3)], &[(1, 1), (2, 3)]), [[0; 3]; 0]);
         assert_eq!(round(&mut claims, "a", &[(1, 1), (2, 3)], &[(2, 3)]), [[1, 1, 0]]);
-        assert_eq!(claims.spreads().map(|s| s.ways).collect::<Vec<_>>(), [3]);
+        assert_eq!(claims.chains().map(|c| c.name()).collect::<Vec<_>>(), ["to-3"]);
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(round(&mut claims, "a", &[(1, 1)], &[]), [[1, 1, 2]]);
         assert_eq!(round(&mut claims, "b", &[(1, 2)], &[]), [[1, 2, 4]]);
         assert_eq!(round(&mut claims, "c", &[(1, 4)], &[]), [[1, 4, 0]]);
-        assert_eq!(claims.iter().count() + claims.spreads().count(), 0);
+        assert_eq!(claims.iter().count() + claims.chains().count(), 0);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum SetId {
     OuterEndpoints,
     /// Front -> the one pod behind it.
     HostPorts,
+    /// Front -> for how long its clients stay with their endpoints.
+    Keeps,
     /// Fronts that have no endpoint at all.
     Refused,
     /// Pods that may meet themselves: their packets must come back through the node.
@@ -28,12 +30,13 @@ pub enum SetId {
 
 impl SetId {
     /// All of them.
-    pub const ALL: [SetId; 8] = [
+    pub const ALL: [SetId; 9] = [
         SetId::Fronts,
         SetId::OuterFronts,
         SetId::Endpoints,
         SetId::OuterEndpoints,
         SetId::HostPorts,
+        SetId::Keeps,
         SetId::Refused,
         SetId::Selves,
         SetId::Far,
@@ -47,6 +50,7 @@ impl SetId {
             SetId::Endpoints => "endpoints",
             SetId::OuterEndpoints => "endpoints-outer",
             SetId::HostPorts => "host-ports",
+            SetId::Keeps => "keeps",
             SetId::Refused => "refused",
             SetId::Selves => "selves",
             SetId::Far => "far",
@@ -124,40 +128,52 @@ impl Key {
     }
 }
 
-/// A chain that spreads connections over endpoints.
+/// A chain that elements lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Spread {
-    /// Over how many.
-    pub ways: u32,
-    /// Over those of `OuterEndpoints`.
-    pub outer: bool,
-    /// For how many seconds a client stays with its endpoint; 0: not at all.
-    pub keep_s: u32,
+pub enum Chain {
+    /// Spreads connections over endpoints.
+    Spread {
+        /// Over how many.
+        ways: u32,
+        /// Over those of `OuterEndpoints`.
+        outer: bool,
+        /// Clients stay with their endpoints.
+        kept: bool,
+    },
+    /// Remembers a client's endpoint for this many seconds.
+    Keep(u32),
 }
 
-impl Spread {
+impl Chain {
     /// Name of the chain.
     pub fn name(self) -> String {
-        let outer = if self.outer { "-outer" } else { "" };
-        match self.keep_s {
-            0 => format!("to-{}{outer}", self.ways),
-            s => format!("to-{}{outer}-keep-{s}", self.ways),
+        match self {
+            Chain::Keep(seconds) => format!("keep-{seconds}"),
+            Chain::Spread { ways, outer, kept } => {
+                let outer = if outer { "-outer" } else { "" };
+                let kept = if kept { "-kept" } else { "" };
+                format!("to-{ways}{outer}{kept}")
+            }
         }
     }
 
     /// The chain of this name, if it is one of these.
-    pub fn parse(name: &str) -> Option<Spread> {
-        let mut words = name.strip_prefix("to-")?.split('-').peekable();
-        let ways = words.next()?.parse().ok()?;
-        let outer = words.next_if_eq(&"outer").is_some();
-        let keep_s = match words.next() {
-            None => 0,
-            Some("keep") => words.next()?.parse().ok()?,
-            Some(_) => return None,
+    pub fn parse(name: &str) -> Option<Chain> {
+        let chain = match name.split_once('-')? {
+            ("keep", seconds) => Chain::Keep(seconds.parse().ok()?),
+            ("to", rest) => {
+                let (rest, kept) = strip(rest, "-kept");
+                let (rest, outer) = strip(rest, "-outer");
+                Chain::Spread { ways: rest.parse().ok()?, outer, kept }
+            }
+            _ => return None,
         };
-        let spread = Spread { ways, outer, keep_s };
-        (spread.name() == name).then_some(spread)
+        (chain.name() == name).then_some(chain)
     }
+}
+
+fn strip<'a>(text: &'a str, suffix: &str) -> (&'a str, bool) {
+    text.strip_suffix(suffix).map_or((text, false), |rest| (rest, true))
 }
 
 /// What an element carries.
@@ -167,8 +183,8 @@ pub enum Value {
     None,
     /// An endpoint.
     To(SocketAddrV4),
-    /// The chain that chooses the endpoint.
-    Spread(Spread),
+    /// A chain that decides.
+    Chain(Chain),
     /// Drop the packet.
     Drop,
     /// Something that this version does not write.
@@ -181,7 +197,10 @@ impl Value {
         match self {
             Value::None | Value::Unknown => nft::Value::None,
             Value::To(to) => nft::Value::Data(endpoint_bytes(to).to_vec()),
-            Value::Spread(spread) => nft::Value::Verdict(nft::Verdict::Goto(spread.name())),
+            Value::Chain(chain) => nft::Value::Verdict(match chain {
+                Chain::Spread { .. } => nft::Verdict::Goto(chain.name()),
+                Chain::Keep(_) => nft::Verdict::Jump(chain.name()),
+            }),
             Value::Drop => nft::Value::Verdict(nft::Verdict::Drop),
         }
     }
@@ -192,10 +211,12 @@ impl Value {
             nft::Value::None => Value::None,
             nft::Value::Data(bytes) => endpoint(bytes).map_or(Value::Unknown, Value::To),
             nft::Value::Verdict(nft::Verdict::Drop) => Value::Drop,
-            nft::Value::Verdict(nft::Verdict::Goto(chain)) => {
-                Spread::parse(chain).map_or(Value::Unknown, Value::Spread)
+            nft::Value::Verdict(nft::Verdict::Goto(name) | nft::Verdict::Jump(name)) => {
+                let known = Chain::parse(name).map_or(Value::Unknown, Value::Chain);
+                // A goto in the place of a jump is as wrong as an unknown name.
+                if known.encode() == *value { known } else { Value::Unknown }
             }
-            nft::Value::Verdict(_) => Value::Unknown,
+            nft::Value::Verdict(nft::Verdict::Accept) => Value::Unknown,
         }
     }
 }
@@ -221,28 +242,31 @@ mod tests {
 
     #[test]
     fn chains_are_known_by_their_names() {
-        for (ways, outer, keep_s, name) in [
-            (1, false, 0, "to-1"),
-            (12, true, 0, "to-12-outer"),
-            (3, false, 10800, "to-3-keep-10800"),
-            (3, true, 5, "to-3-outer-keep-5"),
+        for (chain, name) in [
+            (Chain::Spread { ways: 1, outer: false, kept: false }, "to-1"),
+            (Chain::Spread { ways: 12, outer: true, kept: false }, "to-12-outer"),
+            (Chain::Spread { ways: 3, outer: false, kept: true }, "to-3-kept"),
+            (Chain::Spread { ways: 3, outer: true, kept: true }, "to-3-outer-kept"),
+            (Chain::Keep(10800), "keep-10800"),
         ] {
-            let spread = Spread { ways, outer, keep_s };
-            assert_eq!(spread.name(), name);
-            assert_eq!(Spread::parse(name), Some(spread));
+            assert_eq!(chain.name(), name);
+            assert_eq!(Chain::parse(name), Some(chain));
         }
-        for other in ["to-", "to-x", "to-1-", "to-1-keep", "to-01", "to-1-keep-0", "reject"] {
-            assert_eq!(Spread::parse(other), None, "{other}");
+        for other in ["to-", "to-x", "to-1-", "to-01", "to-1-kept-outer", "keep-", "reject"] {
+            assert_eq!(Chain::parse(other), None, "{other}");
         }
     }
 
     #[test]
     fn values_survive_the_kernel() {
-        let to = "10.42.0.5:8080".parse().unwrap();
-        let spread = Spread { ways: 2, outer: true, keep_s: 0 };
-        for value in [Value::None, Value::To(to), Value::Spread(spread), Value::Drop] {
+        let to = Value::To("10.42.0.5:8080".parse().unwrap());
+        let spread = Value::Chain(Chain::Spread { ways: 2, outer: true, kept: false });
+        let keep = Value::Chain(Chain::Keep(5));
+        for value in [Value::None, to, spread, keep, Value::Drop] {
             assert_eq!(Value::decode(&value.encode()), value);
         }
+        let wrong = nft::Value::Verdict(nft::Verdict::Jump("to-2".into()));
+        assert_eq!(Value::decode(&wrong), Value::Unknown);
         let key = Key::indexed(Front::new(Ipv4Addr::new(10, 43, 0, 1), Protocol::Udp, 53), 7);
         assert_eq!(Front::of(&key).port, 53);
         assert_eq!(Key::from_bytes(&key.0[..12]), Some(Key::front(Front::of(&key))));

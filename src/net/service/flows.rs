@@ -44,13 +44,15 @@ pub fn end_udp(changes: &[Change], claims: &Claims) -> netlink::Result<()> {
 
 /// All endpoints that a front leads to now, for whomever.
 fn endpoints_of(front: Front, claims: &Claims) -> HashSet<SocketAddrV4> {
-    let mut found = HashSet::new();
-    for id in [SetId::Endpoints, SetId::OuterEndpoints] {
-        let all = (0..).map(|index| claims.get(&(id, Key::indexed(front, index))));
-        found.extend(all.map_while(|value| value).filter_map(to));
-    }
+    let mut found = listed(SetId::Endpoints, front, claims);
+    found.extend(listed(SetId::OuterEndpoints, front, claims));
     found.extend(claims.get(&(SetId::HostPorts, Key::front(front))).and_then(to));
     found
+}
+
+fn listed(id: SetId, front: Front, claims: &Claims) -> HashSet<SocketAddrV4> {
+    let all = (0..).map(|index| claims.get(&(id, Key::indexed(front, index))));
+    all.map_while(|value| value).filter_map(to).collect()
 }
 
 fn to(value: Value) -> Option<SocketAddrV4> {
@@ -67,18 +69,22 @@ pub fn forget_clients(
     changes: &[Change],
     claims: &Claims,
 ) -> netlink::Result<()> {
-    // Those that are new as well: somebody may remember an earlier owner of the address.
-    let changed = changes.iter().filter(|((id, _), ..)| leads(*id));
-    let fronts: HashSet<Front> = changed.map(|((_, key), ..)| Front::of(key)).collect();
-    let keeps = |front: &Front| {
-        let value = claims.get(&(SetId::Fronts, Key::front(*front)));
-        matches!(value, Some(Value::Spread(spread)) if spread.keep_s > 0)
-    };
-    let kept: HashMap<_, _> = fronts
-        .into_iter()
-        .filter(keeps)
-        .map(|front| (front, endpoints_of(front, claims)))
-        .collect();
+    let keeps = |front: &Front| claims.get(&(SetId::Keeps, Key::front(*front))).is_some();
+    let mut kept: HashMap<Front, HashSet<SocketAddrV4>> = HashMap::new();
+    // Endpoints that are new count as well: somebody may remember an earlier owner of the address.
+    for ((id, key), ..) in changes {
+        let front = Front::of(key);
+        match id {
+            // Some of those who were led to any endpoint may now use local ones only.
+            SetId::OuterFronts if keeps(&front) => {
+                kept.insert(front, listed(SetId::OuterEndpoints, front, claims));
+            }
+            id if leads(*id) && keeps(&front) => {
+                kept.entry(front).or_insert_with(|| endpoints_of(front, claims));
+            }
+            _ => (),
+        }
+    }
     if kept.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use super::claims::{Before, Change, Claims};
 use super::desired::{Config, Desired, Endpoint, HostPort, Service};
-use super::element::{Key, Place, SetId, Spread, Value};
+use super::element::{Chain, Key, Place, SetId, Value};
 use super::{flows, render, skeleton};
 use crate::net::{Doing, Result, blocking};
 use crate::sys::netlink::{Family, Listener, Socket};
@@ -114,7 +114,7 @@ struct Table {
     services: BTreeMap<String, Installed>,
     host_ports: BTreeMap<String, Arc<Vec<HostPort>>>,
     /// Chains that the kernel has beside the skeleton's.
-    spreads: BTreeSet<Spread>,
+    chains: BTreeSet<Chain>,
     /// The kernel has what `claims` has.
     in_step: bool,
 }
@@ -133,7 +133,7 @@ struct Kernel {
     /// With the skeleton of this version and configuration; otherwise nothing else was read.
     current: bool,
     elements: HashMap<Place, Value>,
-    spreads: BTreeSet<Spread>,
+    chains: BTreeSet<Chain>,
 }
 
 impl Table {
@@ -152,7 +152,7 @@ impl Table {
             node_ips: Vec::new(),
             services: BTreeMap::new(),
             host_ports: BTreeMap::new(),
-            spreads: BTreeSet::new(),
+            chains: BTreeSet::new(),
             in_step: false,
         })
     }
@@ -170,7 +170,7 @@ impl Table {
         }
         let kernel = Kernel::read(&mut self.socket, &self.config)?;
         let changes = self.claims.difference(&kernel.elements);
-        self.spreads.clone_from(&kernel.spreads);
+        self.chains.clone_from(&kernel.chains);
         self.commit(&changes, Some(&kernel))?;
         self.in_step = true;
         self.settle_flows(&changes)
@@ -212,24 +212,23 @@ impl Table {
             skeleton::install(&mut batch, &self.config);
         }
         let made: Vec<_> =
-            self.claims.spreads().filter(|spread| !self.spreads.contains(spread)).collect();
-        for spread in &made {
-            skeleton::spread(&mut batch, *spread);
+            self.claims.chains().filter(|chain| !self.chains.contains(chain)).collect();
+        for chain in &made {
+            skeleton::chain(&mut batch, *chain);
         }
         for id in SetId::ALL {
             write_set(&mut batch, id, changes);
         }
         // A chain is deleted one transaction after the last element that led to it.
-        let led_to: BTreeSet<_> =
-            changes.iter().filter_map(|(_, old, _)| spread_of(*old)).collect();
-        let spare = |spread: &&Spread| !self.claims.uses(spread) && !led_to.contains(spread);
-        let spare: Vec<_> = self.spreads.iter().filter(spare).copied().collect();
-        for spread in &spare {
-            batch.delete_chain(&spread.name());
+        let led_to: BTreeSet<_> = changes.iter().filter_map(|(_, old, _)| chain_of(*old)).collect();
+        let spare = |chain: &&Chain| !self.claims.uses(chain) && !led_to.contains(chain);
+        let spare: Vec<_> = self.chains.iter().filter(spare).copied().collect();
+        for chain in &spare {
+            batch.delete_chain(&chain.name());
         }
         batch.commit(&mut self.socket).doing("change the service table")?;
-        self.spreads.extend(made);
-        self.spreads.retain(|spread| !spare.contains(spread));
+        self.chains.extend(made);
+        self.chains.retain(|chain| !spare.contains(chain));
         Ok(())
     }
 
@@ -280,9 +279,9 @@ fn set<V>(map: &mut BTreeMap<String, V>, name: String, value: Option<V>) {
     }
 }
 
-fn spread_of(value: Option<Value>) -> Option<Spread> {
+fn chain_of(value: Option<Value>) -> Option<Chain> {
     match value {
-        Some(Value::Spread(spread)) => Some(spread),
+        Some(Value::Chain(chain)) => Some(chain),
         _ => None,
     }
 }
@@ -362,11 +361,11 @@ impl Kernel {
         for chain in nft::chains(socket, nft::FAMILY_IP).doing("list chains")? {
             if chain.table == config.table {
                 kernel.current |= chain.name == mark;
-                kernel.spreads.extend(Spread::parse(&chain.name));
+                kernel.chains.extend(Chain::parse(&chain.name));
             }
         }
         if !kernel.current {
-            kernel.spreads.clear();
+            kernel.chains.clear();
             return Ok(kernel);
         }
         for id in SetId::ALL {

@@ -1,7 +1,7 @@
 //! Desired state to elements. Pure.
 
 use super::desired::{Config, Endpoint, HostPort, Port, Service};
-use super::element::{Front, Key, Place, SetId, Spread, Value};
+use super::element::{Chain, Front, Key, Place, SetId, Value};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -116,12 +116,15 @@ fn lead(out: &mut Elements, outer: bool, s: &Service, front: Front, to: &[Socket
         false => (SetId::Fronts, SetId::Endpoints),
     };
     let ways = to.len() as u32;
-    let keep_s = s.affinity.map_or(0, |keep| keep.as_secs().clamp(1, u64::from(u32::MAX)) as u32);
     let value = match ways {
         0 => Value::Drop,
-        _ => Value::Spread(Spread { ways, outer, keep_s }),
+        _ => Value::Chain(Chain::Spread { ways, outer, kept: s.affinity.is_some() }),
     };
     out.insert((fronts, Key::front(front)), value);
+    if let Some(keep) = s.affinity {
+        let seconds = keep.as_secs().clamp(1, u64::from(u32::MAX)) as u32;
+        out.insert((SetId::Keeps, Key::front(front)), Value::Chain(Chain::Keep(seconds)));
+    }
     for (index, to) in (0..).zip(to) {
         out.insert((endpoints, Key::indexed(front, index)), Value::To(*to));
     }

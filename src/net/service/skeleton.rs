@@ -2,7 +2,7 @@
 //! up. Written once; another text replaces the whole table in one transaction.
 
 use super::desired::Config;
-use super::element::{SetId, Spread};
+use super::element::{Chain, SetId};
 use crate::limits::AFFINITY_CLIENTS_MAX;
 use crate::sys::nft::{
     self, Answer, Batch, Conntrack, Data, Expr, Hook, Kind, Layer, Meta, Reg, Set, Verdict,
@@ -33,10 +33,9 @@ pub fn mark(config: &Config) -> String {
     let mut text = Batch::new(&config.table);
     write(&mut text, config);
     // The chains that elements lead to come later, but their text counts.
+    chain(&mut text, Chain::Keep(1));
     for outer in [false, true] {
-        for keep_s in [0, 1] {
-            spread(&mut text, Spread { ways: 2, outer, keep_s });
-        }
+        chain(&mut text, Chain::Spread { ways: 2, outer, kept: true });
     }
     let hash = text.bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -54,6 +53,7 @@ fn write(batch: &mut Batch, config: &Config) {
     let chains = [
         ("nat-prerouting", "nat", 0, -100, prerouting(config)),
         ("nat-output", "nat", 3, -100, local()),
+        ("nat-input", "nat", 1, 100, vec![remember()]),
         ("nat-postrouting", "nat", 4, 100, postrouting(config)),
         ("filter-input", "filter", 1, 0, input()),
         ("filter-forward", "filter", 2, 0, forward(config)),
@@ -72,9 +72,9 @@ fn sets() -> impl Iterator<Item = Set> {
     const ENDPOINT: [Kind; 2] = [Kind::Address, Kind::Port];
     let fixed = SetId::ALL.into_iter().map(|id| {
         let (key, data) = match id {
-            SetId::Fronts | SetId::OuterFronts => (FRONT.to_vec(), Data::Verdict),
+            SetId::Fronts | SetId::OuterFronts | SetId::Keeps => (FRONT.to_vec(), Data::Verdict),
             SetId::Endpoints | SetId::OuterEndpoints => {
-                ([&FRONT[..], &[Kind::Integer]].concat(), Data::Parts(ENDPOINT.to_vec()))
+                ([&FRONT[..], &[Kind::Number]].concat(), Data::Parts(ENDPOINT.to_vec()))
             }
             SetId::HostPorts => (FRONT.to_vec(), Data::Parts(ENDPOINT.to_vec())),
             SetId::Refused | SetId::Far => (FRONT.to_vec(), Data::None),
@@ -105,6 +105,12 @@ fn local() -> Vec<Vec<Expr>> {
     vec![services, [front(0), to_pod].concat()]
 }
 
+/// Remembers the endpoint that the client of a front with affinity was led to. This comes after the
+/// translation and not with it: `nft list` aborts on a rule that learns what it has looked up.
+fn remember() -> Vec<Expr> {
+    [first_front(0), vec![decide_by(SetId::Keeps)]].concat()
+}
+
 /// What must come back through this node gets its address.
 fn postrouting(config: &Config) -> Vec<Vec<Expr>> {
     let pods = config.pod_cidr;
@@ -125,6 +131,7 @@ fn postrouting(config: &Config) -> Vec<Vec<Expr>> {
     let loopback = [translated(true), within(SOURCE, LOOPBACK)].concat();
     let mut rules = vec![leaving, itself, remote, far, loopback];
     rules.iter_mut().for_each(|rule| rule.push(Expr::Masquerade));
+    rules.insert(0, remember());
     rules
 }
 
@@ -166,33 +173,41 @@ fn reject() -> Expr {
     Expr::Decide(Verdict::Goto(REJECT.to_owned()))
 }
 
-/// Writes a chain that spreads connections.
-pub fn spread(batch: &mut Batch, spread: Spread) {
-    let name = spread.name();
-    let endpoints = if spread.outer { SetId::OuterEndpoints } else { SetId::Endpoints }.name();
+/// Writes a chain that elements lead to.
+pub fn chain(batch: &mut Batch, chain: Chain) {
+    let name = chain.name();
     batch.add_chain(&name, None);
-    let random = |to| Expr::Random { below: spread.ways, to };
-    if spread.keep_s > 0 {
-        let client = [vec![address(0, SOURCE)], front(1)].concat();
-        let timeout = Duration::from_secs(u64::from(spread.keep_s));
-        let learn = Expr::Learn { set: AFFINITY.to_owned(), key: 0, data: 4, timeout };
-        let known = fetch(AFFINITY, 0, 4);
-        // Who is known is led on and remembered anew.
-        let renew = vec![known.clone(), learn.clone(), translate(4)];
-        batch.add_rule(&name, &[client.clone(), renew].concat());
-        // Who is not is remembered,
-        let draw = vec![random(7), fetch(endpoints, 4, 4), learn];
-        batch.add_rule(&name, &[client.clone(), front(4), draw].concat());
-        // and led to what is remembered: it may have connected twice at once.
-        batch.add_rule(&name, &[client, vec![known, translate(4)]].concat());
+    let rules = match chain {
+        Chain::Keep(seconds) => vec![learn(seconds)],
+        Chain::Spread { ways, outer, kept } => spread(ways, outer, kept),
+    };
+    for rule in rules {
+        batch.add_rule(&name, &rule);
     }
-    // Reached also when the memory is full.
-    let draw = vec![random(3), fetch(endpoints, 0, 0), translate(0)];
-    batch.add_rule(&name, &[front(0), draw].concat());
+}
+
+/// Client and front -> the endpoint that the packet goes to by now. What is known is only renewed.
+fn learn(seconds: u32) -> Vec<Expr> {
+    let port = Expr::Payload { layer: Layer::Transport, offset: 2, len: 2, to: 5 };
+    let timeout = Duration::from_secs(u64::from(seconds));
+    let learn = Expr::Learn { set: AFFINITY.to_owned(), key: 0, data: 4, timeout };
+    let client = vec![address(0, SOURCE)];
+    [client, first_front(1), vec![address(4, DESTINATION), port, learn]].concat()
+}
+
+fn spread(ways: u32, outer: bool, kept: bool) -> Vec<Vec<Expr>> {
+    let endpoints = if outer { SetId::OuterEndpoints } else { SetId::Endpoints }.name();
+    let mut rules = Vec::new();
+    if kept {
+        let known = vec![fetch(AFFINITY, 0, 0), translate(0)];
+        rules.push([vec![address(0, SOURCE)], front(1), known].concat());
+    }
     // An index just drawn may have gone by the time it is looked up; the first one is there.
-    let first = Expr::Constant { to: 3, bytes: vec![0; 4] };
-    let first = vec![first, fetch(endpoints, 0, 0), translate(0)];
-    batch.add_rule(&name, &[front(0), first].concat());
+    for below in [ways, 1] {
+        let draw = vec![Expr::Random { below, to: 3 }, fetch(endpoints, 0, 0), translate(0)];
+        rules.push([front(0), draw].concat());
+    }
+    rules
 }
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -212,6 +227,13 @@ fn protocol(to: Reg) -> Expr {
 fn front(to: Reg) -> Vec<Expr> {
     let port = Expr::Payload { layer: Layer::Transport, offset: 2, len: 2, to: to + 2 };
     vec![address(to, DESTINATION), protocol(to + 1), port]
+}
+
+/// The same as the first packet of the flow had it.
+fn first_front(to: Reg) -> Vec<Expr> {
+    let address = Expr::Ct { what: Conntrack::FirstAddress, to };
+    let port = Expr::Ct { what: Conntrack::FirstPort, to: to + 2 };
+    vec![address, protocol(to + 1), port]
 }
 
 fn within(offset: u32, net: Ipv4Net) -> Vec<Expr> {

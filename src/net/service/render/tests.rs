@@ -47,7 +47,7 @@ fn show(((set, key), value): (Place, Value)) -> String {
     match value {
         Value::None => text,
         Value::To(to) => format!("{text} = {to}"),
-        Value::Spread(spread) => format!("{text} = {}", spread.name()),
+        Value::Chain(chain) => format!("{text} = {}", chain.name()),
         Value::Drop => format!("{text} = drop"),
         Value::Unknown => unreachable!(),
     }
@@ -127,8 +127,9 @@ fn affinity_and_protocols_are_in_the_chain_and_the_key() {
     s.ports[0] = Port { protocol: Udp, port: 53, node_port: None, ..s.ports[0].clone() };
     s.ports.push(Port { protocol: Sctp, port: 9, ..s.ports[0].clone() });
     let rendered = render(&s);
-    assert_eq!(rendered[1], "fronts 10.43.0.9:9/132 = to-1-keep-10800");
-    assert_eq!(rendered[0], "fronts 10.43.0.9:53/17 = to-1-keep-10800");
+    assert_eq!(rendered[1], "fronts 10.43.0.9:9/132 = to-1-kept");
+    assert_eq!(rendered[4], "keeps 10.43.0.9:53/17 = keep-10800");
+    assert_eq!(rendered[0], "fronts 10.43.0.9:53/17 = to-1-kept");
 }
 
 #[test]

@@ -129,6 +129,25 @@ fn elements_that_others_change_are_put_right_by_the_next_change() {
 }
 
 #[test]
+fn others_can_list_the_table() {
+    on_a_node(|_w| async move {
+        let mut service = web(&[A, REMOTE_POD]);
+        (service.affinity, service.external_local) = (Some(Duration::from_secs(9)), true);
+        let _proxy = proxy(service).await;
+        let Ok(listed) = std::process::Command::new("nft").args(["list", "ruleset"]).output()
+        else {
+            eprintln!("skipped: there is no nft here");
+            return;
+        };
+        let text = String::from_utf8_lossy(&listed.stdout);
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        for line in ["10.43.0.9 . tcp . 80 : goto to-2-kept", "update @affinity { ip saddr"] {
+            assert!(text.contains(line), "no {line} in {text}");
+        }
+    });
+}
+
+#[test]
 fn nothing_is_left_after_remove_all() {
     on_a_node(|w| async move {
         let (_a, _b) = pods(&w).await;
