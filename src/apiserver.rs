@@ -12,3 +12,4 @@ pub mod bootstrap;
 pub mod connect;
 pub mod discovery;
 pub mod engine;
+pub mod near;

@@ -22,11 +22,18 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::api::meta::{GroupResource, Key};
+use crate::api::tree::Value;
 pub use cow::CowMap;
 pub use cursor::{Cursor, Gone};
 pub use object::{Draft, Fields, Header, Object};
 use ring::Budget;
 pub use ring::Event;
+
+/// An object in JSON as the history encodes it: kind and apiVersion first, then the other fields by
+/// name.
+pub fn encode(tree: &Value) -> Vec<u8> {
+    object::encode(tree).0
+}
 
 /// The objects of one resource at one revision. Cheap to make and to hold.
 #[derive(Debug, Clone)]

@@ -66,6 +66,28 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+/// The fields that a `scale` subresource stands for, as paths of field names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// The wanted number of replicas.
+    pub spec: Vec<String>,
+    /// The present number of replicas.
+    pub status: Vec<String>,
+    /// What chooses the replicas.
+    pub selector: ScaleSelector,
+}
+
+/// What chooses the replicas that a scale counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScaleSelector {
+    /// A `LabelSelector` at a path.
+    Object(Vec<String>),
+    /// A selector's text at a path.
+    Text(Vec<String>),
+    /// Nothing that the server knows of.
+    None,
+}
+
 /// What a rule may know besides the object. Given to rules, since `api` has no clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
@@ -154,6 +176,16 @@ pub trait Rules: Send + Sync {
 
     /// When an object's deletion begins and does not end at once: what its status must show.
     fn begin_deletion(&self, _object: &mut Value) {}
+
+    /// The fields that the `scale` subresource stands for.
+    fn scale(&self) -> ScalePaths {
+        let path = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        ScalePaths {
+            spec: path(&["spec", "replicas"]),
+            status: path(&["status", "replicas"]),
+            selector: ScaleSelector::Object(path(&["spec", "selector"])),
+        }
+    }
 
     /// Turns an object of this version into the one in which it is stored, for kinds whose versions
     /// differ in more than their name (events). `apiVersion` is the caller's.

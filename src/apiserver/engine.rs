@@ -10,9 +10,11 @@
 //!
 //! It must not know HTTP, media types or connections.
 
+mod action;
 mod create;
 mod delete;
 mod options;
+mod patch;
 mod read;
 mod update;
 mod version;
@@ -29,7 +31,8 @@ use crate::api::meta::{GroupResource, Key};
 use crate::api::registry::{Context, Errors, Registry, Resource};
 use crate::api::status::Status;
 use crate::api::tree::Value;
-use crate::auth::{Attributes, Authorizer, UserInfo};
+use crate::auth::service_account::Tokens;
+use crate::auth::{Attributes, Authorization, Authorizer, UserInfo};
 use crate::history::{History, Object};
 use crate::limits;
 use crate::store::{Commit, CommitError, Store, Write};
@@ -38,6 +41,7 @@ use crate::util::clock;
 pub use options::{
     DeleteOptions, ListOptions, Propagation, Query, Start, State, WatchOptions, WriteOptions,
 };
+pub use patch::body_type;
 pub use read::List;
 pub use update::Transform;
 pub use version::{as_served, is_identity};
@@ -155,6 +159,16 @@ pub struct Parts {
     pub admission: Arc<dyn Admission>,
     /// Who gives Services their addresses.
     pub allocator: Allocator,
+    /// Who answers reviews and issues tokens; without it these resources are not there.
+    pub identity: Option<Identity>,
+}
+
+/// What reviews and token requests need.
+pub struct Identity {
+    /// Service-account tokens.
+    pub tokens: Arc<Tokens>,
+    /// Roles and bindings.
+    pub authorization: Arc<Authorization>,
 }
 
 /// The verbs on all resources.
@@ -166,6 +180,7 @@ pub struct Engine {
     authorizer: Arc<dyn Authorizer>,
     admission: Arc<dyn Admission>,
     allocator: Allocator,
+    identity: Option<Identity>,
 }
 
 impl Engine {
@@ -178,6 +193,7 @@ impl Engine {
             authorizer: parts.authorizer,
             admission: parts.admission,
             allocator: parts.allocator,
+            identity: parts.identity,
         }
     }
 

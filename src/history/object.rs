@@ -88,7 +88,7 @@ pub struct Object {
 /// fields by name. Returns the text and where its `metadata.resourceVersion` ends.
 ///
 /// With the type in front, a list item is the text without a prefix that its resource fixes.
-fn encode(tree: &Value) -> (Vec<u8>, usize) {
+pub(super) fn encode(tree: &Value) -> (Vec<u8>, usize) {
     const TYPE: [&str; 2] = ["kind", "apiVersion"];
     let mut out = Vec::with_capacity(1024);
     let mut slot = 0;

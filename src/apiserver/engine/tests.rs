@@ -55,6 +55,7 @@ impl World {
             registry: registry::builtin(),
             authorizer: Arc::new(Anyone),
             admission: Arc::new(Plugin),
+            identity: None,
         });
         Self { engine, _directory: directory }
     }
