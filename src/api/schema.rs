@@ -6,9 +6,13 @@
 //! (`embedded/schema`); a custom resource's structural schema is made into a table of the same
 //! form, so that there is one code path.
 
+mod build;
+mod default;
 mod table;
 
 use std::sync::Arc;
+
+use super::tree::Value;
 
 pub use table::{Field, Kind, ListType, MapType, Node, Strategy, Table, Type, builtin};
 
@@ -29,6 +33,14 @@ impl Schema {
     pub fn of(group: &str, version: &str, kind: &str) -> Option<Self> {
         let root = builtin().kind(group, version, kind)?.index();
         Some(Self { table: None, root })
+    }
+
+    /// The schema of a custom resource from its structural schema, an OpenAPI v3 `JSONSchemaProps`.
+    /// `preserve` keeps unknown fields everywhere. `None` if a name or default is
+    /// longer than 64 kB.
+    pub fn custom(open_api: &Value, preserve: bool) -> Option<Self> {
+        let (table, root) = build::custom(open_api, preserve)?;
+        Some(Self { table: Some(Arc::new(table)), root })
     }
 
     /// The kind's node.

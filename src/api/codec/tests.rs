@@ -239,3 +239,65 @@ proptest::proptest! {
         let _ = yaml::decode(&bytes, &deployment());
     }
 }
+
+fn widget() -> Schema {
+    let schema = br#"{"type":"object","properties":{
+        "metadata":{"type":"object","properties":{"name":{"type":"string","maxLength":9}}},
+        "spec":{"type":"object","properties":{
+            "size":{"type":"integer"},
+            "tags":{"type":"object","additionalProperties":{"type":"string"}},
+            "free":{"type":"object","x-kubernetes-preserve-unknown-fields":true,
+                "properties":{"known":{"type":"object"}}},
+            "pod":{"type":"object","x-kubernetes-embedded-resource":true,
+                "properties":{"spec":{"type":"object"}}},
+            "any":{"x-kubernetes-preserve-unknown-fields":true},
+            "list":{"type":"array","items":{"type":"object","properties":{
+                "port":{"x-kubernetes-int-or-string":true}}}}}}}}"#;
+    Schema::custom(&Value::parse(schema).unwrap(), false).unwrap()
+}
+
+#[test]
+fn custom_resources_are_pruned_by_their_schema() {
+    let text = br#"{"apiVersion":"e.x/v1","kind":"Widget","foo":1,
+        "metadata":{"name":"w","labels":{"a":"b"},"bar":2},
+        "spec":{"size":"not a number","tags":{"t":"1"},"more":{},
+            "free":{"x":{"y":1},"known":{"z":1}},
+            "pod":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"q":1},"r":1},
+            "any":[{"s":null}],
+            "list":[{"port":80},{"port":"http","no":1}]}}"#;
+    let decoded = json::decode(text, &widget()).unwrap();
+    assert_eq!(
+        decoded.findings,
+        [
+            r#"unknown field "foo""#,
+            r#"unknown field "metadata.bar""#,
+            r#"unknown field "spec.more""#,
+            r#"unknown field "spec.free.known.z""#,
+            r#"unknown field "spec.pod.spec.q""#,
+            r#"unknown field "spec.pod.r""#,
+            r#"unknown field "spec.list[1].no""#,
+        ]
+    );
+    let expected = br#"{"apiVersion":"e.x/v1","kind":"Widget",
+        "metadata":{"name":"w","labels":{"a":"b"}},
+        "spec":{"size":"not a number","tags":{"t":"1"},"free":{"x":{"y":1},"known":{}},
+            "pod":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{}},
+            "any":[{"s":null}],"list":[{"port":80},{"port":"http"}]}}"#;
+    assert_eq!(decoded.value, Value::parse(expected).unwrap());
+    assert_eq!(conform(decoded.value.clone(), &widget()).unwrap().value, decoded.value);
+    assert_eq!(
+        json::decode(br#"{"metadata":{"labels":[]}}"#, &widget()).unwrap_err().to_string(),
+        "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type \
+         map[string]string"
+    );
+}
+
+#[test]
+fn custom_resources_may_preserve_everything() {
+    let schema = Value::parse(br#"{"type":"object","properties":{"spec":{"type":"object"}}}"#);
+    let schema = Schema::custom(&schema.unwrap(), true).unwrap();
+    let text = br#"{"spec":{"a":{"b":1}},"c":[2]}"#;
+    let decoded = json::decode(text, &schema).unwrap();
+    assert_eq!(decoded.findings, Vec::<String>::new());
+    assert_eq!(decoded.value, Value::parse(text).unwrap());
+}

@@ -5,8 +5,8 @@
 //! | `$patch: replace` | an object or an item | the patch's value replaces the object, or the list |
 //! | `$patch: delete` | an object or an item | empties the object, or removes the item of that key |
 //! | `$retainKeys: [k]` | an object | removes all other keys |
-//! | `$deleteFromPrimitiveList/x: [v]` | beside the list x | removes values |
-//! | `$setElementOrder/x: [k]` | beside the list x | orders the items |
+//! | `$deleteFromPrimitiveList/x: [v]` | beside list x | removes values |
+//! | `$setElementOrder/x: [k]` | beside list x | orders the items |
 
 use std::collections::{HashMap, HashSet};
 

@@ -10,14 +10,14 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-const MAGIC: &[u8; 8] = b"rkschema";
-const FORMAT: u32 = 1;
-const HEADER_BYTES: usize = 8 + 4 * 14;
+pub(super) const MAGIC: &[u8; 8] = b"rkschema";
+pub(super) const FORMAT: u32 = 1;
+pub(super) const HEADER_BYTES: usize = 8 + 4 * 14;
 
 const KIND_WORDS: u32 = 4;
-const TYPE_WORDS: u32 = 8;
-const FIELD_WORDS: u32 = 4;
-const NODE_WORDS: u32 = 8;
+pub(super) const TYPE_WORDS: u32 = 8;
+pub(super) const FIELD_WORDS: u32 = 4;
+pub(super) const NODE_WORDS: u32 = 8;
 
 /// The table that is compiled in.
 static BUILTIN: LazyLock<Table> = LazyLock::new(|| {
@@ -437,6 +437,11 @@ pub struct Type<'a> {
 impl<'a> Type<'a> {
     fn word(self, word: u32) -> u32 {
         self.table.word(self.table.types, self.index * TYPE_WORDS + word)
+    }
+
+    /// The type's place in its table.
+    pub(super) const fn index(self) -> u32 {
+        self.index
     }
 
     /// The name in OpenAPI documents, `io.k8s.api.core.v1.Pod`; "" in a custom resource's schema.
