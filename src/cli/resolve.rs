@@ -1,0 +1,335 @@
+//! From texts to settings: every value is checked, and all faults are reported together.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+
+use super::flags;
+use super::raw::{Fault, Raw};
+use crate::api::kinds::text;
+use crate::pki::token::Token;
+use crate::server::{NodeSettings, Settings, Taint};
+
+/// What the machine says about itself, for flags that are not given.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Its host name.
+    pub host_name: String,
+    /// The address of its default route, or failing that any of its own.
+    pub address: IpAddr,
+}
+
+/// Reads flags and collects what is wrong with them.
+pub struct Resolver<'a> {
+    raw: &'a Raw,
+    faults: Vec<Fault>,
+}
+
+impl<'a> Resolver<'a> {
+    /// Reads from `raw`.
+    pub const fn new(raw: &'a Raw) -> Self {
+        Self { raw, faults: Vec::new() }
+    }
+
+    /// The settings, if nothing was wrong.
+    ///
+    /// # Errors
+    /// Everything that was wrong.
+    pub fn done<T>(self, settings: T) -> Result<T, Vec<Fault>> {
+        if self.faults.is_empty() { Ok(settings) } else { Err(self.faults) }
+    }
+
+    fn fault(&mut self, name: &str, why: &str) {
+        self.faults.push(Fault(format!("{}: {why}", self.raw.origin(name))));
+    }
+
+    /// The text of a flag, or its default from the table.
+    fn text(&self, name: &str) -> &'a str {
+        let default = flags::find(name).map_or("", |flag| flag.default);
+        self.raw.one(name).unwrap_or(default)
+    }
+
+    /// The value of a flag; what does not parse is a fault and reads as `otherwise`.
+    fn parsed<T: FromStr>(&mut self, name: &str, what: &str, otherwise: T) -> T {
+        let text = self.text(name);
+        text.parse().unwrap_or_else(|_| {
+            self.fault(name, &format!("{text:?} is not {what}"));
+            otherwise
+        })
+    }
+
+    /// The value of a flag, if it is given.
+    fn given<T: FromStr>(&mut self, name: &str, what: &str) -> Option<T> {
+        let text = self.raw.one(name)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.fault(name, &format!("{text:?} is not {what}"));
+        }
+        parsed
+    }
+
+    /// A folder of this machine.
+    pub fn path(&mut self, name: &str) -> PathBuf {
+        let path = PathBuf::from(self.text(name));
+        if !path.is_absolute() {
+            self.fault(name, &format!("{:?} is not an absolute path", path.display().to_string()));
+        }
+        path
+    }
+
+    fn port(&mut self, name: &str) -> u16 {
+        let port = self.parsed(name, "a port between 1 and 65535", 1);
+        if port == 0 {
+            self.fault(name, "0 is not a port between 1 and 65535");
+        }
+        port
+    }
+
+    /// A network of IPv4 addresses with room for services or pods.
+    fn network(&mut self, name: &str) -> Ipv4Net {
+        let what = "a network such as 10.42.0.0/16";
+        let network: Ipv4Net = self.parsed(name, what, Ipv4Net::default());
+        if network.addr() != network.network() {
+            let right = network.trunc();
+            self.fault(name, &format!("{network} has bits beyond its prefix: write {right}"));
+        }
+        network
+    }
+
+    /// The token, given in itself or in a file.
+    pub fn token(&mut self) -> Option<String> {
+        let (name, token) = match (self.raw.one("token"), self.raw.one("token-file")) {
+            (Some(_), Some(_)) => {
+                self.fault("token-file", "cannot be given together with a token");
+                return None;
+            }
+            (Some(token), None) => ("token", token.to_owned()),
+            (None, Some(path)) => match std::fs::read_to_string(path) {
+                Ok(text) => ("token-file", text),
+                Err(error) => {
+                    self.fault("token-file", &format!("cannot read {path}: {error}"));
+                    return None;
+                }
+            },
+            (None, None) => return None,
+        };
+        if let Err(error) = Token::parse(&token) {
+            self.fault(name, &error.to_string());
+        }
+        Some(token)
+    }
+
+    /// The node's settings.
+    pub fn node(&mut self, machine: &Machine) -> NodeSettings {
+        let name = self.raw.one("node-name").unwrap_or(&machine.host_name).to_lowercase();
+        if let Some(why) = text::dns_subdomain(&name).first() {
+            self.fault("node-name", &format!("{name:?} cannot name a node: {why}"));
+        }
+        let ip = self.given("node-ip", "an IP address").unwrap_or(machine.address);
+        let (mut labels, mut taints) = (Vec::new(), Vec::new());
+        for text in self.raw.many("node-label") {
+            match label(text) {
+                Ok(label) => labels.push(label),
+                Err(why) => self.fault("node-label", &format!("{text:?} is no label: {why}")),
+            }
+        }
+        for text in self.raw.many("node-taint") {
+            match taint(text) {
+                Ok(taint) => taints.push(taint),
+                Err(why) => self.fault("node-taint", &format!("{text:?} is no taint: {why}")),
+            }
+        }
+        NodeSettings { name, ip, labels, taints }
+    }
+
+    fn mode(&mut self) -> u32 {
+        let name = "write-kubeconfig-mode";
+        let text = self.text(name);
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 => mode,
+            _ => {
+                self.fault(name, &format!("{text:?} is not an octal mode such as 600"));
+                0o600
+            }
+        }
+    }
+
+    fn node_ports(&mut self) -> std::ops::RangeInclusive<u16> {
+        let name = "service-node-port-range";
+        let text = self.text(name);
+        let range = text.split_once('-').and_then(|(first, last)| {
+            let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+            (first > 0 && first <= last).then_some(first..=last)
+        });
+        range.unwrap_or_else(|| {
+            self.fault(name, &format!("{text:?} is not a range such as 30000-32767"));
+            1..=1
+        })
+    }
+
+    fn cluster_dns(&mut self, services: Ipv4Net) -> Ipv4Addr {
+        let tenth = services.hosts().nth(9);
+        let given = self.given("cluster-dns", "an IPv4 address");
+        let Some(address) = given.or(tenth) else {
+            self.fault("service-cidr", &format!("{services} has no room for services"));
+            return Ipv4Addr::UNSPECIFIED;
+        };
+        if !services.contains(&address) {
+            self.fault("cluster-dns", &format!("{address} is not one of {services}"));
+        }
+        address
+    }
+}
+
+/// The settings of a server.
+///
+/// # Errors
+/// Everything that is wrong with its flags.
+pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
+    let mut read = Resolver::new(raw);
+    let bind: IpAddr = read.parsed("bind-address", "an IP address", Ipv4Addr::UNSPECIFIED.into());
+    let port = read.port("https-listen-port");
+    let node = read.node(machine);
+    let given = read.given("advertise-address", "an IP address");
+    let advertise = given.unwrap_or(if bind.is_unspecified() { node.ip } else { bind });
+    let cluster_cidr = read.network("cluster-cidr");
+    let service_cidr = read.network("service-cidr");
+    if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
+        read.fault("service-cidr", &format!("{service_cidr} overlaps with {cluster_cidr} of pods"));
+    }
+    let cluster_dns = read.cluster_dns(service_cidr);
+    let cluster_domain = read.text("cluster-domain").trim_end_matches('.').to_owned();
+    if let Some(why) = text::dns_subdomain(&cluster_domain).first() {
+        read.fault("cluster-domain", &format!("{cluster_domain:?} is not a domain: {why}"));
+    }
+    let settings = Settings {
+        data_dir: read.path("data-dir"),
+        run_dir: read.path("run-dir"),
+        listen: SocketAddr::new(bind, port),
+        advertise,
+        tls_san: raw.many("tls-san").to_vec(),
+        cluster_cidr,
+        service_cidr,
+        cluster_dns,
+        cluster_domain,
+        node_ports: read.node_ports(),
+        token: read.token(),
+        kubeconfig: read.path("write-kubeconfig"),
+        kubeconfig_mode: read.mode(),
+        node,
+        runs_pods: !raw.is_on("disable-agent"),
+    };
+    read.done(settings)
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    let mut faults = text::label_key(key).into_iter().chain(text::label_value(value));
+    faults.next().map_or_else(|| Ok((key.to_owned(), value.to_owned())), Err)
+}
+
+fn taint(text: &str) -> Result<Taint, String> {
+    let (pair, effect) = text.rsplit_once(':').ok_or("it has no effect; write KEY=VALUE:EFFECT")?;
+    if !matches!(effect, "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+        return Err(format!(
+            "the effect {effect:?} is none of NoSchedule, PreferNoSchedule, NoExecute"
+        ));
+    }
+    let (key, value) = label(pair)?;
+    Ok(Taint { key, value, effect: effect.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine { host_name: "Board".into(), address: [192, 168, 0, 7].into() }
+    }
+
+    fn raw(given: &[(&str, &str)]) -> Raw {
+        let mut raw = Raw::default();
+        for (name, value) in given {
+            let values = value.split(' ').map(str::to_owned).collect();
+            raw.typed(flags::find(name).unwrap(), values);
+        }
+        raw
+    }
+
+    fn faults(given: &[(&str, &str)]) -> Vec<String> {
+        let faults = server(&raw(given), &machine()).unwrap_err();
+        faults.into_iter().map(|fault| fault.0).collect()
+    }
+
+    #[test]
+    fn nothing_given_is_a_server_as_k3s_has_it() {
+        let settings = server(&Raw::default(), &machine()).unwrap();
+        assert_eq!(settings.listen.to_string(), "0.0.0.0:6443");
+        assert_eq!(settings.node.name, "board");
+        assert_eq!(settings.advertise, IpAddr::from([192, 168, 0, 7]));
+        assert_eq!(settings.cluster_dns, Ipv4Addr::new(10, 43, 0, 10));
+        assert_eq!(settings.api_service(), Ipv4Addr::new(10, 43, 0, 1));
+        assert_eq!(settings.kubeconfig_mode, 0o600);
+        assert_eq!(settings.node_ports, 30000..=32767);
+        assert!(settings.runs_pods && settings.token.is_none());
+        let hosts = settings.hosts();
+        for host in ["kubernetes.default.svc.cluster.local", "10.43.0.1", "board", "192.168.0.7"] {
+            assert!(hosts.iter().any(|h| h == host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_dns_address_follows_the_services() {
+        let settings = server(&raw(&[("service-cidr", "10.99.0.0/24")]), &machine()).unwrap();
+        assert_eq!(settings.cluster_dns, Ipv4Addr::new(10, 99, 0, 10));
+    }
+
+    #[test]
+    fn labels_and_taints_are_read() {
+        let settings = server(
+            &raw(&[
+                ("node-label", "a=b example.com/c="),
+                ("node-taint", "k=v:NoSchedule k:NoExecute"),
+            ]),
+            &machine(),
+        );
+        let node = settings.unwrap().node;
+        assert_eq!(node.labels[1], ("example.com/c".into(), String::new()));
+        let second = Taint { key: "k".into(), value: String::new(), effect: "NoExecute".into() };
+        assert_eq!(node.taints[1], second);
+    }
+
+    #[test]
+    fn all_faults_are_reported_together() {
+        let found = faults(&[
+            ("https-listen-port", "70000"),
+            ("node-name", "a_b"),
+            ("cluster-cidr", "10.42.0.1/16"),
+            ("service-cidr", "10.42.7.0/24"),
+            ("cluster-dns", "10.43.0.10"),
+            ("service-node-port-range", "9-1"),
+            ("write-kubeconfig-mode", "999"),
+            ("node-taint", "k=v:Never"),
+            ("token", "K10short::server:x"),
+            ("data-dir", "here"),
+        ]);
+        assert_eq!(found.len(), 10, "{found:#?}");
+        assert_eq!(found[0], "--https-listen-port: \"70000\" is not a port between 1 and 65535");
+        assert!(found.iter().any(|f| f.contains("10.42.0.1/16 has bits beyond its prefix")));
+        assert!(found.iter().any(|f| f.contains("overlaps with")));
+    }
+
+    #[test]
+    fn a_token_comes_from_one_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        std::fs::write(&path, "secret\n").unwrap();
+        let path = path.display().to_string();
+        let settings = server(&raw(&[("token-file", &path)]), &machine()).unwrap();
+        assert_eq!(settings.token.unwrap().trim(), "secret");
+        assert_eq!(faults(&[("token-file", &path), ("token", "x")]).len(), 1);
+        assert_eq!(faults(&[("token-file", "/nowhere")]).len(), 1);
+    }
+}
