@@ -54,6 +54,10 @@ pub const SPDY_HEADERS_BYTES_MAX: usize = 16 << 10;
 pub const SPDY_STREAMS_MAX: usize = 512;
 /// Received frames that wait for a stream's reader before the connection is held back.
 pub const SPDY_STREAM_FRAMES_MAX: usize = 16;
+/// What is read at once for a streaming client; as much as a pipe holds would double the memory.
+pub const STREAM_CHUNK_BYTES_MAX: usize = 32 << 10;
+/// One WebSocket message of a client; clients send what they read at once, 32 kB.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 1 << 20;
 // api
 
 /// Nesting of a decoded object. Readers of the stored JSON stop at 128; lists, events and tables

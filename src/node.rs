@@ -24,5 +24,7 @@ pub mod report;
 pub mod source;
 /// SPDY/3.1 for older streaming clients.
 pub mod spdy;
+/// Streams between clients and the processes and ports of pods.
+pub mod stream;
 /// A pod's volumes.
 pub mod volume;

@@ -12,7 +12,7 @@ mod dictionary;
 mod frame;
 mod headers;
 
-pub use connection::{Connection, Stream, connect};
+pub use connection::{Connection, Sender, Stream, connect};
 pub use headers::Headers;
 
 /// Why a connection ended.
