@@ -12,6 +12,8 @@
 
 /// Authoritative DNS for the cluster domain, and forwarding of the rest.
 pub mod dns;
+/// Firewalls of others that stop pods.
+pub mod foreign;
 /// Connections into a pod's network namespace.
 pub mod forward;
 /// Addresses of this node's pods.

@@ -28,3 +28,5 @@ pub mod seccomp;
 pub mod sysctl;
 pub mod terminal;
 pub mod watch;
+/// Policies of legacy iptables.
+pub mod xtables;
