@@ -128,6 +128,22 @@ pub const LAYER_ENTRIES_MAX: u64 = 4_000_000;
 pub const LAYER_BYTES_MAX: u64 = 256 << 30;
 /// How long a broken-off download is kept for another attempt; back-off tops out at minutes.
 pub const IMAGE_PARTIAL_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Broken-off downloads smaller than this are not worth keeping.
+pub const IMAGE_PARTIAL_BYTES_MIN: u64 = 1 << 20;
+/// Blobs of one image that are downloaded at a time; containerd's default.
+pub const IMAGE_DOWNLOADS_MAX: usize = 3;
+/// Parts of a download that wait for the disk; a part is what one read gave, 16 kB as a rule.
+pub const IMAGE_DOWNLOAD_QUEUE_MAX: usize = 16;
+/// Name lookup, connection and TLS handshake with a registry.
+pub const REGISTRY_CONNECT_MAX: Duration = Duration::from_secs(10);
+/// A registry's answer to a request, or a whole small document.
+pub const REGISTRY_RESPONSE_MAX: Duration = Duration::from_secs(30);
+/// A transfer without noticeable progress.
+pub const REGISTRY_STALL_MAX: Duration = Duration::from_secs(30);
+/// What counts as progress: a modem of 1995 brings ten times as much before it counts as stalled.
+pub const REGISTRY_PROGRESS_BYTES_MIN: u64 = 16 << 10;
+/// Attempts without progress before the node's own back-off takes over.
+pub const REGISTRY_ATTEMPTS_MAX: u32 = 3;
 /// What is read of an image's `/etc/passwd` and `/etc/group`; a hundred thousand users fit.
 pub const PASSWD_BYTES_MAX: u64 = 8 << 20;
 

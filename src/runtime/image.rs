@@ -20,6 +20,7 @@ mod lease;
 mod manifest;
 mod platform;
 mod reference;
+mod registry;
 mod store;
 mod user;
 
@@ -34,5 +35,6 @@ pub use error::{Class, Error, Result};
 pub use layer::Usage;
 pub use platform::Platform;
 pub use reference::Reference;
+pub use registry::{Credentials, Deadlines, Keyring, Registries};
 pub use store::{PruneRequest, Pruned, Store};
 pub use user::{ResolvedUser, resolve_user};

@@ -57,8 +57,6 @@ pub struct Meta {
     pub rdev: u64,
     /// Seconds and nanoseconds since 1970 of the last change of content.
     pub mtime: (i64, i64),
-    /// Number of names.
-    pub links: u64,
 }
 
 impl Meta {
@@ -79,7 +77,6 @@ impl Meta {
             gid: stat.st_gid,
             rdev: stat.st_rdev,
             mtime: (stat.st_mtime, stat.st_mtime_nsec),
-            links: stat.st_nlink as u64,
         }
     }
 

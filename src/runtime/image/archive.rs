@@ -33,6 +33,10 @@ const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 /// Takes in every image of the archive at `path` that is for this machine.
 pub(super) fn import(store: &Store, path: &Path) -> Result<Vec<Arc<Image>>> {
     let lease = Lease::begin(&store.layout)?;
+    import_under(store, &lease, path).inspect_err(|_| store.abandon(&lease))
+}
+
+fn import_under(store: &Store, lease: &Lease, path: &Path) -> Result<Vec<Arc<Image>>> {
     let archive = Archive::open(path, lease.dir())?;
     let found = if archive.has("index.json") { archive.find_oci(store)? } else { Vec::new() };
     let named = found.iter().any(|image| !image.names.is_empty());
@@ -46,7 +50,7 @@ pub(super) fn import(store: &Store, path: &Path) -> Result<Vec<Arc<Image>>> {
         return Err(Error::malformed(archive.shown(), reason));
     }
     let arrivals: Result<Vec<Arrival>> =
-        found.into_iter().map(|image| archive.take_in(store, &lease, image)).collect();
+        found.into_iter().map(|image| archive.take_in(store, lease, image)).collect();
     store.admit(lease, arrivals?)
 }
 

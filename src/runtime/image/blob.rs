@@ -38,7 +38,6 @@ impl BlobWriter {
     }
 
     /// Bytes so far.
-    #[allow(dead_code, reason = "used by the registry client that follows")]
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

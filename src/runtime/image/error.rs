@@ -50,6 +50,14 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The registry wants to be left alone for a while. Retry much later.
+    #[error("{url} limits its rate: {reason}")]
+    RateLimited {
+        /// What was asked for.
+        url: String,
+        /// What the registry said.
+        reason: String,
+    },
     /// Content is not what its name promises: a broken transfer or a lying registry.
     #[error("{what}: digest mismatch: expected {expected}, got {actual}")]
     DigestMismatch {
@@ -160,7 +168,7 @@ impl Error {
             Error::InvalidName { .. } => Class::InvalidName,
             Error::NotFound { .. } => Class::NotFound,
             Error::Unauthorized { .. } => Class::Unauthorized,
-            Error::Transport { .. } => Class::Transport,
+            Error::Transport { .. } | Error::RateLimited { .. } => Class::Transport,
             Error::DigestMismatch { .. } => Class::DigestMismatch,
             Error::NoMatchingPlatform { .. } => Class::NoMatchingPlatform,
             Error::DiskFull { .. } => Class::DiskFull,

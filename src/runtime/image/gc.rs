@@ -1,7 +1,7 @@
 //! What may go: one sweep that keeps what is referred to and removes everything else.
 //!
-//! Contract: runs under the store's lock. Content is live if the index, a container or a lease
-//! speaks of it; no other state decides, so that a sweep may run at any time and any number of
+//! Contract: runs under the store's lock. Content is live if the index, a container, a lease or a
+//! pull that is to be resumed speaks of it; no other state decides, so that a sweep may run at any time and any number of
 //! times.
 
 use std::collections::HashSet;
@@ -24,6 +24,7 @@ use crate::util::clock::{self, Wall};
 /// directory, so that they are removed when it ends and not while the lock is held.
 pub(super) fn sweep(layout: &Layout, locked: &Locked, own: &Lease) -> Result<()> {
     let mut live = lease::sweep(layout, locked, own.dir())?;
+    live.extend(sweep_partial(layout)?);
     live.extend(container::pinned_layers(layout)?);
     for (id, record) in Index::load(layout)?.images {
         // An image whose configuration is gone cannot be run; nothing of it is worth keeping.
@@ -33,8 +34,7 @@ pub(super) fn sweep(layout: &Layout, locked: &Locked, own: &Lease) -> Result<()>
         }
     }
     sweep_blobs(layout, &live)?;
-    sweep_layers(layout, &live, own.dir())?;
-    sweep_partial(layout)
+    sweep_layers(layout, &live, own.dir())
 }
 
 fn sweep_blobs(layout: &Layout, live: &HashSet<Digest>) -> Result<()> {
@@ -60,15 +60,27 @@ fn sweep_layers(layout: &Layout, live: &HashSet<Digest>, trash: &Path) -> Result
     Ok(())
 }
 
-/// Broken-off downloads are worth keeping only while somebody may still try again.
-fn sweep_partial(layout: &Layout) -> Result<()> {
-    for (_, path) in entries(&layout.partial())? {
+/// Removes what broken-off pulls left for their next attempt once it is too old, and collects what
+/// the rest protects.
+fn sweep_partial(layout: &Layout) -> Result<HashSet<Digest>> {
+    let mut pinned = HashSet::new();
+    for (name, path) in entries(&layout.partial())? {
         let touched = std::fs::metadata(&path)
             .map(|meta| Wall::from_seconds(std::os::unix::fs::MetadataExt::mtime(&meta)));
         let age = touched.map_or(Duration::MAX, |touched| clock::now().since(touched));
         if age > limits::IMAGE_PARTIAL_AGE_MAX {
             std::fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        } else if name.ends_with(".pins") {
+            pinned.extend(lease::read_pins(&path));
         }
+    }
+    Ok(pinned)
+}
+
+/// Gives up what broken-off pulls left.
+pub(super) fn forget_partial(layout: &Layout, _locked: &Locked) -> Result<()> {
+    for (_, path) in entries(&layout.partial())? {
+        std::fs::remove_file(&path).map_err(io_error("remove", &path))?;
     }
     Ok(())
 }

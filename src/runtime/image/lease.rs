@@ -56,6 +56,29 @@ impl Lease {
     }
 }
 
+/// Where the pins of a pull that broke off stand until its next attempt.
+fn left_pins(layout: &Layout, name: &Digest) -> PathBuf {
+    layout.partial().join(format!("{}.pins", name.hex()))
+}
+
+/// Forgets what [`Lease::leave`] left under a name.
+pub(super) fn clear_left(layout: &Layout, name: &Digest) {
+    // Not there, as a rule; and if it stays, it ends by its age.
+    let _ = std::fs::remove_file(left_pins(layout, name));
+}
+
+impl Lease {
+    /// Leaves the pins behind for a while, for another attempt at the same thing.
+    pub(super) fn leave(&self, layout: &Layout, name: &Digest) -> Result<()> {
+        let _locked = layout.lock()?;
+        let (from, to) = (self.dir.join("pins"), left_pins(layout, name));
+        if std::fs::metadata(&from).is_ok_and(|meta| meta.len() > 0) {
+            std::fs::copy(&from, &to).map_err(io_error("write", &to))?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next sweep.
@@ -76,8 +99,7 @@ pub(super) fn sweep(layout: &Layout, _locked: &Locked, own: &Path) -> Result<Has
         }
         match File::open(dir.join("pins")) {
             Ok(file) if file.try_lock().is_err() => {
-                let text = std::fs::read_to_string(dir.join("pins")).unwrap_or_default();
-                pinned.extend(text.lines().filter_map(|line| line.parse::<Digest>().ok()));
+                pinned.extend(read_pins(&dir.join("pins")));
             }
             _ => {
                 tracing::info!(dir = %dir.display(), "removing what an interrupted operation left");
@@ -86,6 +108,12 @@ pub(super) fn sweep(layout: &Layout, _locked: &Locked, own: &Path) -> Result<Has
         }
     }
     Ok(pinned)
+}
+
+/// The digests in a file of pins; a line that was not written whole is none.
+pub(super) fn read_pins(path: &Path) -> Vec<Digest> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 #[cfg(test)]

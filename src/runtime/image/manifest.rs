@@ -11,7 +11,6 @@ use super::error::{Error, Result};
 use super::platform::Platform;
 
 /// Everything that a registry is told we can read.
-#[expect(dead_code, reason = "used by the registry client that follows")]
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -22,11 +21,7 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
     pub digest: Digest,
-    #[allow(dead_code, reason = "used by the registry client that follows")]
     pub size: u64,
-    #[serde(default)]
-    #[expect(dead_code, reason = "used by the registry client that follows")]
-    pub media_type: String,
     #[serde(default)]
     pub platform: Option<Platform>,
     #[serde(default)]

@@ -31,7 +31,6 @@ pub struct Store {
     pub(super) host: Platform,
     catalog: RwLock<Arc<Catalog>>,
     unpacking: Keyed<Mutex<()>>,
-    #[expect(dead_code, reason = "used by the registry client that follows")]
     pub(super) downloading: Keyed<tokio::sync::Mutex<()>>,
     used: Mutex<HashMap<Digest, Wall>>,
 }
@@ -270,8 +269,8 @@ impl Store {
         LayerInfo::load(&self.layout, chain).is_some()
     }
 
-    /// Enters images whose content is complete into the index and ends the operation.
-    pub(super) fn admit(&self, lease: Lease, arrivals: Vec<Arrival>) -> Result<Vec<Arc<Image>>> {
+    /// Enters images whose content is complete into the index; the operation is about to end.
+    pub(super) fn admit(&self, lease: &Lease, arrivals: Vec<Arrival>) -> Result<Vec<Arc<Image>>> {
         let locked = self.layout.lock()?;
         let mut index = Index::load(&self.layout)?;
         let before = index.clone();
@@ -294,7 +293,7 @@ impl Store {
             index.save(&self.layout, &locked)?;
         }
         // Layers are unpacked now; their packed form goes.
-        gc::sweep(&self.layout, &locked, &lease)?;
+        gc::sweep(&self.layout, &locked, lease)?;
         drop(locked);
         let catalog = self.catalog()?;
         let admitted = arrivals.iter().map(|arrival| catalog.by_id(&arrival.id).cloned());
@@ -303,6 +302,14 @@ impl Store {
             what: "an image that was just added".to_string(),
             detail: "something else removes files from the store".to_string(),
         })
+    }
+
+    /// Removes what an operation that failed has brought.
+    pub(super) fn abandon(&self, lease: &Lease) {
+        let locked = self.layout.lock();
+        if let Err(e) = locked.and_then(|locked| gc::sweep(&self.layout, &locked, lease)) {
+            tracing::warn!(error = %e, "cannot clean up after a failed operation on images");
+        }
     }
 
     fn remove_now(&self, reference: &str) -> Result<bool> {
@@ -331,6 +338,7 @@ impl Store {
     fn prune_now(&self, request: &PruneRequest) -> Result<Pruned> {
         let lease = Lease::begin(&self.layout)?;
         let locked = self.layout.lock()?;
+        gc::forget_partial(&self.layout, &locked)?;
         let catalog = self.catalog()?;
         let mut index = Index::load(&self.layout)?;
         let mut users: HashMap<Digest, u32> = HashMap::new();
