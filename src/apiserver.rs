@@ -12,4 +12,5 @@ pub mod bootstrap;
 pub mod connect;
 pub mod discovery;
 pub mod engine;
+pub mod http;
 pub mod near;

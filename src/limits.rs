@@ -209,3 +209,33 @@ pub const STATIC_BAND_MAX: u32 = 256;
 
 /// How long a node may take to accept a connection of the server.
 pub const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request's body (upstream's): twice the largest object, as patches may be.
+pub const REQUEST_BYTES_MAX: usize = 3 << 20;
+/// Objects of a list that are encoded between two writes to the socket.
+pub const LIST_PORTION: usize = 64;
+/// Answers below this size are sent as they are (upstream's): compressing costs more than it saves.
+pub const GZIP_BYTES_MIN: usize = 128 << 10;
+/// Bytes that are compressed between two writes: about a millisecond's work.
+pub const GZIP_PORTION: usize = 64 << 10;
+/// Bytes of warnings in one answer (upstream's), so that headers stay within clients' limits.
+pub const WARNINGS_BYTES_MAX: usize = 4096;
+/// Requests that only read, under way at once (upstream's); more get 429.
+pub const READS_AT_ONCE: usize = 400;
+/// Requests that write, under way at once (upstream's); more get 429.
+pub const WRITES_AT_ONCE: usize = 200;
+/// How long a request may take that is no stream (upstream's).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take for its TLS handshake and for the head of a request.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once: a connection costs some 40 kB.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Streams at once on one HTTP/2 connection: client-go's informers of one process share one.
+pub const STREAMS_MAX: u32 = 1000;
+/// Bytes of a request's head.
+pub const HEAD_BYTES_MAX: u32 = 64 << 10;
+/// How often an idle HTTP/2 connection is asked whether its other end is still there.
+pub const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a stopping server waits for requests that are under way.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the listener waits when the system has no descriptor for a new connection.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

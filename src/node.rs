@@ -8,8 +8,6 @@
 pub mod config;
 /// What a container shall be.
 pub mod container;
-/// Where a node keeps what belongs to a pod.
-pub mod dirs;
 /// Registers the node and keeps its object and Lease up to date.
 pub mod heartbeat;
 /// A pod's life as a pure function.

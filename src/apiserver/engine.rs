@@ -40,6 +40,7 @@ use crate::util::clock;
 
 pub use options::{
     DeleteOptions, ListOptions, Propagation, Query, Start, State, WatchOptions, WriteOptions,
+    decode,
 };
 pub use patch::body_type;
 pub use read::List;
@@ -75,10 +76,12 @@ impl Ask {
 
     /// What authorisation is asked about.
     pub fn attributes<'a>(&'a self, verb: &'a str) -> Attributes<'a> {
+        // A namespace is asked for as if it lay in itself: so roles in it can allow that.
+        let own = self.resource.storage.as_str() == "namespaces";
         Attributes {
             version: &self.resource.version,
             subresource: self.subresource,
-            namespace: &self.namespace,
+            namespace: if own { &self.name } else { &self.namespace },
             name: &self.name,
             ..Attributes::resource(&self.user, verb, &self.resource.group, &self.resource.plural)
         }
@@ -252,6 +255,18 @@ impl Engine {
         options: &WriteOptions,
     ) -> Result<(), Status> {
         self.admission.validate(&admission_request(ask, operation, object, old, options)).await
+    }
+
+    /// Lets admission look at a stream that is about to be opened.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn connect(&self, ask: &Ask) -> Result<(), Status> {
+        let (mut nothing, options) = (Value::Null, WriteOptions::default());
+        let mut warnings = Vec::new();
+        let connect = Operation::Connect;
+        self.mutate(ask, connect, &mut nothing, None, &options, &mut warnings).await?;
+        self.admit(ask, connect, &mut nothing, None, &options).await
     }
 
     /// Gives a Service what it wants allocated; hold the result until the object is stored.

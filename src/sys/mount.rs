@@ -212,23 +212,12 @@ pub fn hide_root(empty: &Path) -> io::Result<()> {
 /// Opens `path` below the directory `root` as a process rooted there would: links and `..` never
 /// leave it.
 pub fn open_in_root(root: &Path, path: &Path) -> io::Result<File> {
-    resolve_in_root(root, path, libc::O_RDONLY)
-}
-
-/// Holds what `path` below the directory `root` leads to, as [`open_in_root`] does, without opening
-/// it: a pipe or device does nothing. It can be looked at and bound.
-pub fn hold_in_root(root: &Path, path: &Path) -> io::Result<File> {
-    resolve_in_root(root, path, libc::O_PATH)
-}
-
-fn resolve_in_root(root: &Path, path: &Path, flags: i32) -> io::Result<File> {
     let base = File::open(root)?;
     let relative = path.strip_prefix("/").unwrap_or(path);
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
     let name = CString::new(relative.as_os_str().as_encoded_bytes())?;
     // SAFETY: the structure is plain integers, for which zero is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = u64::try_from(flags | libc::O_CLOEXEC).unwrap_or(0);
+    how.flags = u64::try_from(libc::O_RDONLY | libc::O_CLOEXEC).unwrap_or(0);
     how.resolve = libc::RESOLVE_IN_ROOT;
     let (call, size) = (libc::SYS_openat2, size_of::<libc::open_how>());
     let pointer = &raw const how;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use super::options::{DeleteOptions, ListOptions, Propagation};
 use super::read::List;
@@ -119,11 +119,15 @@ impl Engine {
         options: &DeleteOptions,
     ) -> Result<List, Status> {
         let list = self.list(ask, select)?;
-        let deletions = list.items.iter().map(|object| {
+        let one = |object: &Arc<Object>| {
             let key = &object.header.key;
-            let one = Ask { namespace: key.namespace.to_string(), ..ask.named(&key.name) };
-            async move { self.delete(&one, options).await }
-        });
+            Ask { namespace: key.namespace.to_string(), ..ask.named(&key.name) }
+        };
+        let asks: Vec<Ask> = list.items.iter().map(one).collect();
+        let mut deletions = Vec::with_capacity(asks.len());
+        for ask in &asks {
+            deletions.push(self.delete(ask, options).boxed());
+        }
         let mut results =
             futures_util::stream::iter(deletions).buffer_unordered(limits::DELETIONS_AT_ONCE);
         while let Some(result) = results.next().await {
@@ -132,7 +136,6 @@ impl Engine {
                 _ => {}
             }
         }
-        drop(results);
         Ok(list)
     }
 }

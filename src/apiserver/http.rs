@@ -1,0 +1,267 @@
+//! The HTTP server: from a request to its answer.
+//!
+//! The way of a request: what it is about, who asks, as whom, whether there is room, whether they
+//! may, and then the engine or a document. A handler that panics answers 500; the server goes on.
+//!
+//! It must not know what kinds mean: that stands in their registry entries.
+
+mod accept;
+mod body;
+mod connect;
+mod documents;
+mod health;
+mod input;
+mod metrics;
+mod output;
+mod raw;
+mod render;
+mod request;
+mod resource;
+mod server;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+pub use body::{Body, Rope};
+pub use documents::Page;
+pub use health::{Check, Health};
+pub use server::serve;
+
+use super::connect::NodeDialer;
+use super::engine::Engine;
+use crate::api::status::Status;
+use crate::auth::service_account::Tokens;
+use crate::auth::{Attributes, Authenticator, Peer, UserInfo, impersonation};
+use crate::limits;
+use crate::util::clock;
+use documents::Documents;
+use metrics::{Labels, Metrics};
+use request::{RequestInfo, Target};
+
+/// What a front is made of.
+pub struct FrontParts {
+    /// The verbs.
+    pub engine: Arc<Engine>,
+    /// Who is asking.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// The way to nodes; without one, streams to pods are refused.
+    pub dialer: Option<Arc<dyn NodeDialer>>,
+    /// Whose keys are shown to those who check service-account tokens themselves.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Where clients reach the server: `host:port`.
+    pub address: String,
+    /// What must be well.
+    pub health: Health,
+    /// Further pages.
+    pub pages: Vec<Page>,
+    /// Turns true when the server is to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Answers requests.
+pub struct Front {
+    engine: Arc<Engine>,
+    authenticator: Arc<dyn Authenticator>,
+    dialer: Option<Arc<dyn NodeDialer>>,
+    tokens: Option<Arc<Tokens>>,
+    address: String,
+    health: Health,
+    pages: Vec<Page>,
+    stop: watch::Receiver<bool>,
+    documents: Documents,
+    metrics: Metrics,
+    reads: Semaphore,
+    writes: Semaphore,
+}
+
+impl Front {
+    /// A front over its parts.
+    pub fn new(parts: FrontParts) -> Arc<Self> {
+        Arc::new(Self {
+            engine: parts.engine,
+            authenticator: parts.authenticator,
+            dialer: parts.dialer,
+            tokens: parts.tokens,
+            address: parts.address,
+            health: parts.health,
+            pages: parts.pages,
+            stop: parts.stop,
+            documents: Documents::default(),
+            metrics: Metrics::default(),
+            reads: Semaphore::new(limits::READS_AT_ONCE),
+            writes: Semaphore::new(limits::WRITES_AT_ONCE),
+        })
+    }
+
+    /// What the certificates of a connection say about its other end.
+    pub fn peer(&self, certificates: &[CertificateDer<'_>]) -> Peer {
+        self.authenticator.peer(certificates)
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer too.
+    pub fn answer(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> BoxFuture<'static, Response<Body>> {
+        async move { self.answered(&peer, request).await }.boxed()
+    }
+
+    async fn answered(self: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+        let begun = clock::instant();
+        let info = RequestInfo::of(request.method(), request.uri());
+        let encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
+        let labels = self.labels(&info);
+        let handled = AssertUnwindSafe(self.timed(peer, &info, &labels, request)).catch_unwind();
+        let response = match handled.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => output::status(&status),
+            Err(_) => {
+                self.metrics.panicked();
+                let why = "This request caused apiserver to panic. Look in the logs for details.";
+                output::status(&Status::new(500, "InternalError", why))
+            }
+        };
+        let took = clock::instant().saturating_duration_since(begun);
+        let code = response.status().as_u16();
+        self.metrics.answered(&labels, code, took, info.is_long());
+        tracing::debug!(verb = labels.verb, resource = %labels.resource, code, ?took, "request");
+        if info.is_long() { response } else { output::compress(encoding.as_ref(), response) }
+    }
+
+    /// Answers within the time that a request may take.
+    async fn timed(
+        self: &Arc<Self>,
+        peer: &Peer,
+        info: &RequestInfo,
+        labels: &Labels,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Status> {
+        if info.is_long() {
+            let held = self.metrics.stream(labels);
+            let response = self.handle(peer, info, request).await?;
+            return Ok(response.map(|body| body.holding(held)));
+        }
+        let _inflight = self.metrics.inflight(info.is_read());
+        let _place = self.place(info)?;
+        let limit = timeout(info).unwrap_or(limits::REQUEST_TIMEOUT).min(limits::REQUEST_TIMEOUT);
+        match tokio::time::timeout(limit, self.handle(peer, info, request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::timeout(
+                "Timeout: request did not complete within requested timeout - context deadline \
+                 exceeded",
+                1,
+            )),
+        }
+    }
+
+    /// Room for one more request of its kind.
+    fn place(&self, info: &RequestInfo) -> Result<SemaphorePermit<'_>, Status> {
+        let places = if info.is_read() { &self.reads } else { &self.writes };
+        places
+            .try_acquire()
+            .map_err(|_| Status::too_many_requests("too many requests, please try again later", 1))
+    }
+
+    async fn handle(
+        self: &Arc<Self>,
+        peer: &Peer,
+        info: &RequestInfo,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let user = self.authenticator.authenticate(&parts, peer).await?;
+        let user = user.ok_or_else(Status::unauthorized)?;
+        let authorizer = &**self.engine.authorizer();
+        let user = match impersonation::impersonate(&parts.headers, &user, authorizer)? {
+            Some(other) => other,
+            None => user,
+        };
+        let request = Request::from_parts(parts, body);
+        match &info.target {
+            Target::Resource(path) => self.resource(user, info, path, request).await,
+            Target::Path => self.path(&user, info, &request),
+        }
+    }
+
+    /// Answers a path that is no resource.
+    fn path(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        request: &Request<Incoming>,
+    ) -> Result<Response<Body>, Status> {
+        let path = request.uri().path();
+        self.engine.authorize(&Attributes::path(user, info.verb, path))?;
+        if !matches!(info.verb, "get" | "head") {
+            return Err(Status::method_not_allowed());
+        }
+        if let Some(answer) = self.health.answer(path, &info.query) {
+            return Ok(answer);
+        }
+        if path == "/metrics" {
+            const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            return Ok(output::answer(200, TEXT, Rope::from(self.metrics.text())));
+        }
+        if let Some(page) = self.pages.iter().find(|page| page.path == path) {
+            return Ok(page.answer());
+        }
+        self.document(path, request.headers())
+    }
+
+    /// What a request counts as. Only what is served has a name of its own.
+    fn labels(&self, info: &RequestInfo) -> Labels {
+        let verb = match info.verb {
+            "get" => "GET",
+            "list" => "LIST",
+            "watch" => "WATCH",
+            "create" | "post" => "POST",
+            "update" | "put" => "PUT",
+            "patch" => "PATCH",
+            "delete" => "DELETE",
+            "deletecollection" => "DELETECOLLECTION",
+            _ => "other",
+        };
+        let mut labels = Labels {
+            verb,
+            group: String::new(),
+            version: String::new(),
+            resource: String::new(),
+            subresource: String::new(),
+        };
+        let Target::Resource(path) = &info.target else { return labels };
+        let registry = self.engine.registry();
+        if let Some(resource) = registry.get(&path.group, &path.version, &path.plural) {
+            labels.group.clone_from(&path.group);
+            labels.version.clone_from(&path.version);
+            labels.resource.clone_from(&path.plural);
+            if let Some(subresource) = resource.subresource(&path.subresource) {
+                labels.subresource = subresource.name.to_owned();
+            }
+        }
+        labels
+    }
+}
+
+/// How long the client is willing to wait: `timeout=30s`.
+fn timeout(info: &RequestInfo) -> Option<Duration> {
+    let text = info.query.get("timeout");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().ok()?;
+    match &text[digits.len()..] {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Some(Duration::from_secs(number.saturating_mul(3600))),
+        _ => None,
+    }
+}

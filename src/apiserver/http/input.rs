@@ -1,0 +1,141 @@
+//! Request bodies: read within bounds, decoded by their media type.
+
+use bytes::{Buf, Bytes};
+use http::header::{self, HeaderMap};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use crate::api::codec::{self, Decoded, FieldValidation, json, protobuf, yaml};
+use crate::api::patch::Patch;
+use crate::api::schema::Schema;
+use crate::api::status::Status;
+use crate::api::tree::Value;
+use crate::apiserver::engine::{Ask, Query, body_type};
+use crate::limits;
+
+/// What bodies of objects may be.
+const OBJECTS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// The media types of patches.
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
+
+/// Reads a body whole.
+///
+/// # Errors
+/// 413 for one that is too large, 400 for one that breaks off.
+pub async fn read(body: Incoming) -> Result<Bytes, Status> {
+    let limited = Limited::new(body, limits::REQUEST_BYTES_MAX);
+    match limited.collect().await {
+        Ok(collected) => {
+            let mut whole = collected.aggregate();
+            Ok(whole.copy_to_bytes(whole.remaining()))
+        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            let limit = limits::REQUEST_BYTES_MAX;
+            Err(Status::too_large(format!("Request entity too large: limit is {limit}")))
+        }
+        Err(error) => Err(Status::bad_request(error.to_string())),
+    }
+}
+
+/// The media type of a body, without its parameters; JSON where none is said.
+fn media_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    match text.unwrap_or_default().split(';').next().unwrap_or_default().trim() {
+        "" => "application/json",
+        media_type => media_type,
+    }
+}
+
+/// How unknown and duplicate fields are taken.
+pub fn validation(query: &Query) -> FieldValidation {
+    FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default()
+}
+
+/// Decodes the object of a create or update, and what the client is to be warned of.
+///
+/// # Errors
+/// 415 for an unknown media type, 400 for what does not decode.
+pub fn object(
+    ask: &Ask,
+    headers: &HeaderMap,
+    query: &Query,
+    body: &[u8],
+) -> Result<(Value, Vec<String>), Status> {
+    let ((_, version, kind), schema) = body_type(ask);
+    let refused = |error: codec::Error| refused(&kind, &version, &error);
+    let decoded = match media_type(headers) {
+        "application/json" => json::decode(body, &schema),
+        "application/yaml" => yaml::decode(body, &schema),
+        protobuf::MEDIA_TYPE if !ask.resource.custom => typed(body, &schema),
+        other => return Err(Status::unsupported_media_type(other, OBJECTS)),
+    };
+    decoded.and_then(|decoded| decoded.accept(validation(query))).map_err(refused)
+}
+
+/// An object in protobuf. Its type may be blank: then it is what the path says.
+fn typed(body: &[u8], schema: &Schema) -> Result<Decoded, codec::Error> {
+    let envelope = protobuf::open(body)?;
+    let mut value = protobuf::decode(envelope.message, schema)?;
+    for (key, text) in [("apiVersion", envelope.api_version), ("kind", envelope.kind)] {
+        if !text.is_empty() {
+            value.set(key, text);
+        }
+    }
+    Ok(Decoded { value, findings: Vec::new() })
+}
+
+/// The 400 for an object that does not decode, in upstream's words.
+fn refused(kind: &str, version: &str, error: &codec::Error) -> Status {
+    Status::bad_request(format!(
+        "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"
+    ))
+}
+
+/// The `DeleteOptions` in a body; null where it has none.
+///
+/// # Errors
+/// 415 for an unknown media type, 400 for what does not decode.
+pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status> {
+    const KIND: &str = "DeleteOptions";
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let schema = Schema::of("meta.k8s.io", "v1", KIND).unwrap_or_default();
+    let decoded = match media_type(headers) {
+        "application/json" => json::decode(body, &schema),
+        "application/yaml" => yaml::decode(body, &schema),
+        protobuf::MEDIA_TYPE => typed(body, &schema),
+        other => return Err(Status::unsupported_media_type(other, OBJECTS)),
+    };
+    let decoded = decoded.map_err(|error| refused(KIND, "v1", &error))?;
+    Ok(decoded.value)
+}
+
+/// The patch in a body.
+///
+/// # Errors
+/// 415 for a form that the resource does not take, 400 for what does not decode.
+pub fn patch(ask: &Ask, headers: &HeaderMap, body: &[u8]) -> Result<Patch, Status> {
+    let accepted = if ask.resource.custom {
+        format!("{JSON_PATCH}, {MERGE_PATCH}")
+    } else {
+        format!("{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}")
+    };
+    match media_type(headers) {
+        JSON_PATCH => Ok(Patch::json(body)?),
+        MERGE_PATCH => Ok(Patch::merge(body)?),
+        STRATEGIC_PATCH if !ask.resource.custom => Ok(Patch::strategic(body)?),
+        APPLY_PATCH => {
+            let mut status = Status::unsupported_media_type(APPLY_PATCH, &accepted);
+            status.message = format!(
+                "server-side apply is not supported by this version of rk; use client-side apply, \
+                 or one of the other patches: {accepted}"
+            );
+            Err(status)
+        }
+        other => Err(Status::unsupported_media_type(other, &accepted)),
+    }
+}

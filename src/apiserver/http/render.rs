@@ -1,0 +1,436 @@
+//! Objects, lists and events as documents in the form that a client takes.
+//!
+//! Where stored bytes are what the client wants, they are passed on as they are; every other form
+//! is made on demand, object by object, while the answer is sent.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::accept::{Accepted, Media, Shape};
+use super::body::{Body, Rope};
+use super::raw;
+use crate::api::codec::{self, protobuf};
+use crate::api::meta::split_api_version;
+use crate::api::registry::{Column, Context, Resource};
+use crate::api::schema::Schema;
+use crate::api::status::Status;
+use crate::api::tree::Value;
+use crate::apiserver::engine::{Answer, Frame, List, as_served, is_identity};
+use crate::history::{self, Object};
+use crate::limits;
+use crate::util::clock;
+
+/// How much of an object a table row carries: `includeObject`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl Include {
+    /// Reads the parameter.
+    ///
+    /// # Errors
+    /// 400 for an unknown word.
+    pub fn parse(text: &str) -> Result<Self, Status> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            other => Err(Status::bad_request(format!("unrecognized includeObject value: {other}"))),
+        }
+    }
+}
+
+/// Makes documents of objects of one resource in one form.
+pub struct Renderer {
+    resource: Arc<Resource>,
+    accepted: Accepted,
+    include: Include,
+    /// `{"kind":"Pod","apiVersion":"v1",` : what list items of built-in kinds go without.
+    prefix: Bytes,
+    columns: Vec<Column>,
+    context: Context,
+    /// Whether a table on a watch has named its columns.
+    headed: bool,
+}
+
+impl Renderer {
+    /// A renderer for `resource`.
+    pub fn new(resource: &Arc<Resource>, accepted: Accepted, include: Include) -> Self {
+        let prefix = type_prefix(&resource.kind, &resource.api_version());
+        let columns = match accepted.shape {
+            Shape::Table(_) => resource.rules.columns(),
+            _ => Vec::new(),
+        };
+        Self {
+            resource: Arc::clone(resource),
+            accepted,
+            include,
+            prefix: prefix.into(),
+            columns,
+            context: Context { now: clock::now() },
+            headed: false,
+        }
+    }
+
+    /// The form that is made.
+    pub const fn accepted(&self) -> Accepted {
+        self.accepted
+    }
+
+    /// One object, or what a subresource answers.
+    ///
+    /// # Errors
+    /// When the object cannot be shown in this form.
+    pub fn answer(&self, answer: Answer) -> Result<Rope, Status> {
+        match (self.accepted.media, &answer) {
+            (Media::Json, Answer::Stored(object)) => {
+                let mut rope = Rope::new();
+                self.object(object, &mut rope)?;
+                Ok(rope)
+            }
+            _ => {
+                let value = self.shaped(answer.into_value(&self.resource)?);
+                encode(&value, self.accepted.media)
+            }
+        }
+    }
+
+    /// One stored object in JSON, with its type.
+    fn object(&self, object: &Arc<Object>, rope: &mut Rope) -> Result<(), Status> {
+        match self.accepted.shape {
+            Shape::Whole if is_identity(&self.resource, object) => rope.push(object.body.clone()),
+            Shape::Whole => rope.push(history::encode(&as_served(&self.resource, object)?)),
+            Shape::Metadata => metadata(object, rope),
+            Shape::Table(_) => {
+                let value = as_served(&self.resource, object)?;
+                rope.push(history::encode(&self.shaped(value)));
+            }
+        }
+        Ok(())
+    }
+
+    /// A whole object in the shape that is wanted. Other kinds (a `Status`) are left as they are.
+    fn shaped(&self, value: Value) -> Value {
+        if value.get("kind").str() != self.resource.kind {
+            return value;
+        }
+        match self.accepted.shape {
+            Shape::Whole => value,
+            Shape::Metadata => partial(&value),
+            Shape::Table(version) => {
+                let revision = value.at(&["metadata", "resourceVersion"]).clone();
+                let mut table = self.table_head(version);
+                if !revision.is_null() {
+                    table.entry("metadata").set("resourceVersion", revision);
+                }
+                table.set("rows", vec![self.row(&value)]);
+                table
+            }
+        }
+    }
+
+    fn table_head(&self, version: &str) -> Value {
+        Value::from([
+            ("kind", "Table".into()),
+            ("apiVersion", format!("meta.k8s.io/{version}").into()),
+            ("metadata", Value::object()),
+            ("columnDefinitions", self.columns.iter().map(column).collect::<Vec<_>>().into()),
+        ])
+    }
+
+    fn row(&self, object: &Value) -> Value {
+        let cells = self.resource.rules.row(object, self.context);
+        let shown = match self.include {
+            Include::None => Value::Null,
+            Include::Metadata => partial(object),
+            Include::Object => object.clone(),
+        };
+        Value::from([("cells", cells.into()), ("object", shown)])
+    }
+
+    /// A list: its head, its items as they are sent, its tail.
+    ///
+    /// # Errors
+    /// When it cannot be shown in this form.
+    pub fn list(self, list: List) -> Result<Body, Status> {
+        match self.accepted.media {
+            Media::Json => Ok(self.json_list(list)),
+            Media::Yaml => Ok(encode(&self.whole_list(&list)?, Media::Yaml)?.into()),
+            Media::Protobuf => self.protobuf_list(&list),
+        }
+    }
+
+    fn json_list(self, list: List) -> Body {
+        let (head, tail) = self.list_ends(&list);
+        let mut first = Rope::from(head);
+        let mut items = list.items.into_iter();
+        let mut comma = false;
+        let mut portion = move |mut rope: Rope| -> io::Result<(Rope, bool)> {
+            for object in items.by_ref().take(limits::LIST_PORTION) {
+                if std::mem::replace(&mut comma, true) {
+                    rope.push(&b","[..]);
+                }
+                self.item(&object, &mut rope).map_err(io::Error::other)?;
+            }
+            let done = items.len() == 0;
+            if done {
+                rope.push(tail);
+            }
+            Ok((rope, done))
+        };
+        match portion(std::mem::take(&mut first)) {
+            Ok((rope, true)) => rope.into(),
+            Ok((rope, false)) => {
+                let rest = stream::unfold(Some(portion), |portion| async {
+                    let mut portion = portion?;
+                    match portion(Rope::new()) {
+                        Ok((rope, done)) => Some((Ok(rope), (!done).then_some(portion))),
+                        Err(error) => Some((Err(error), None)),
+                    }
+                });
+                let first = stream::iter([Ok(rope)]);
+                Body::stream(futures_util::StreamExt::chain(first, rest))
+            }
+            Err(error) => Body::stream(stream::iter([Err(error)])),
+        }
+    }
+
+    /// What stands before and after the items of a list.
+    fn list_ends(&self, list: &List) -> (String, &'static [u8]) {
+        let meta = list_meta(list).to_string();
+        let (kind, version, items) = match self.accepted.shape {
+            Shape::Whole => (&*self.resource.list_kind, self.resource.api_version(), "items"),
+            Shape::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".into(), "items"),
+            Shape::Table(version) => ("Table", format!("meta.k8s.io/{version}"), "rows"),
+        };
+        let columns = match self.accepted.shape {
+            Shape::Table(_) => {
+                let columns: Vec<Value> = self.columns.iter().map(column).collect();
+                format!(r#""columnDefinitions":{},"#, Value::from(columns))
+            }
+            _ => String::new(),
+        };
+        let prefix = type_prefix(kind, &version);
+        (format!(r#"{prefix}"metadata":{meta},{columns}"{items}":["#), b"]}")
+    }
+
+    /// One item of a list in JSON. Built-in kinds go without their type there, as upstream's.
+    fn item(&self, object: &Arc<Object>, rope: &mut Rope) -> Result<(), Status> {
+        match self.accepted.shape {
+            Shape::Table(_) => {
+                let row = self.row(&as_served(&self.resource, object)?);
+                rope.push(row.encode());
+            }
+            Shape::Whole if self.resource.custom => self.object(object, rope)?,
+            Shape::Whole => {
+                let body = match is_identity(&self.resource, object) {
+                    true => object.body.clone(),
+                    false => history::encode(&as_served(&self.resource, object)?).into(),
+                };
+                rope.push(&b"{"[..]);
+                rope.push(body.slice(self.prefix.len().min(body.len())..));
+            }
+            Shape::Metadata => metadata(object, rope),
+        }
+        Ok(())
+    }
+
+    /// A list as one tree.
+    fn whole_list(&self, list: &List) -> Result<Value, Status> {
+        let mut objects = Vec::with_capacity(list.items.len());
+        for object in &list.items {
+            objects.push(as_served(&self.resource, object)?);
+        }
+        let typed = |kind: &str, version: String| {
+            Value::from([
+                ("kind", kind.into()),
+                ("apiVersion", version.into()),
+                ("metadata", list_meta(list)),
+            ])
+        };
+        let mut whole = match self.accepted.shape {
+            Shape::Table(version) => self.table_head(version),
+            Shape::Metadata => typed("PartialObjectMetadataList", "meta.k8s.io/v1".into()),
+            Shape::Whole => typed(&self.resource.list_kind, self.resource.api_version()),
+        };
+        match self.accepted.shape {
+            Shape::Table(_) => {
+                whole.set("metadata", list_meta(list));
+                whole.set("rows", objects.iter().map(|o| self.row(o)).collect::<Vec<_>>());
+            }
+            Shape::Metadata => {
+                whole.set("items", objects.iter().map(partial).collect::<Vec<_>>());
+            }
+            Shape::Whole => whole.set("items", objects),
+        }
+        Ok(whole)
+    }
+
+    fn protobuf_list(&self, list: &List) -> Result<Body, Status> {
+        let mut messages = Vec::with_capacity(list.items.len());
+        for object in &list.items {
+            let value = self.shaped(as_served(&self.resource, object)?);
+            let schema = match self.accepted.shape {
+                Shape::Whole => &self.resource.schema,
+                _ => &schema_of(&value)?,
+            };
+            messages.push(protobuf::encode(&value, schema).map_err(broken)?);
+        }
+        let items = messages.iter().map(Vec::as_slice);
+        let message = protobuf::list(&list_meta(list), items).map_err(broken)?;
+        let (kind, version) = match self.accepted.shape {
+            Shape::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".into()),
+            _ => (&*self.resource.list_kind, self.resource.api_version()),
+        };
+        Ok(Rope::from(protobuf::seal(&version, kind, &message)).into())
+    }
+
+    /// One event of a watch, framed.
+    ///
+    /// # Errors
+    /// When the object cannot be shown in this form.
+    pub fn frame(&mut self, frame: &Frame) -> Result<Rope, Status> {
+        let (word, object) = match frame {
+            Frame::Added(object) => ("ADDED", object),
+            Frame::Modified(object) => ("MODIFIED", object),
+            Frame::Deleted(object) => ("DELETED", object),
+            Frame::Bookmark { revision, initial_end } => {
+                return self.framed("BOOKMARK", &self.bookmark(*revision, *initial_end));
+            }
+            Frame::Error(status) => return self.framed("ERROR", &status.to_value()),
+        };
+        let mut rope = match self.accepted.media {
+            Media::Protobuf => {
+                let value = self.shaped(as_served(&self.resource, object)?);
+                return self.framed(word, &value);
+            }
+            _ => Rope::from(format!(r#"{{"type":"{word}","object":"#)),
+        };
+        self.object(object, &mut rope)?;
+        rope.push(&b"}\n"[..]);
+        if matches!(self.accepted.shape, Shape::Table(_)) && !self.headed {
+            self.headed = true;
+            self.columns.clear();
+        }
+        Ok(rope)
+    }
+
+    /// Any event whose object is at hand as a tree.
+    fn framed(&self, word: &str, object: &Value) -> Result<Rope, Status> {
+        if self.accepted.media == Media::Protobuf {
+            return Ok(protobuf::watch_frame(word, &sealed(object)?).into());
+        }
+        let mut rope = Rope::from(format!(r#"{{"type":"{word}","object":"#));
+        rope.push(history::encode(object));
+        rope.push(&b"}\n"[..]);
+        Ok(rope)
+    }
+
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Value {
+        let (kind, version) = match self.accepted.shape {
+            Shape::Whole => (&*self.resource.kind, self.resource.api_version()),
+            Shape::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".into()),
+            Shape::Table(version) => ("Table", format!("meta.k8s.io/{version}")),
+        };
+        let mut metadata = Value::from([
+            ("resourceVersion", revision.to_string().into()),
+            ("creationTimestamp", Value::Null),
+        ]);
+        if initial_end {
+            metadata.set("annotations", [("k8s.io/initial-events-end", "true".into())]);
+        }
+        let mut bookmark = Value::from([
+            ("kind", kind.into()),
+            ("apiVersion", version.into()),
+            ("metadata", metadata),
+        ]);
+        if matches!(self.accepted.shape, Shape::Table(_)) {
+            bookmark.set("rows", Vec::new());
+        }
+        bookmark
+    }
+}
+
+/// `{"kind":"Pod","apiVersion":"v1",`
+fn type_prefix(kind: &str, api_version: &str) -> String {
+    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","#)
+}
+
+/// Only an object's metadata, without decoding the rest.
+fn metadata(object: &Object, rope: &mut Rope) {
+    rope.push(type_prefix("PartialObjectMetadata", "meta.k8s.io/v1"));
+    if let Some(range) = raw::member(&object.body, "metadata") {
+        rope.push(&br#""metadata":"#[..]);
+        rope.push(object.body.slice(range));
+    }
+    rope.push(&b"}"[..]);
+}
+
+fn partial(object: &Value) -> Value {
+    Value::from([
+        ("kind", "PartialObjectMetadata".into()),
+        ("apiVersion", "meta.k8s.io/v1".into()),
+        ("metadata", object.get("metadata").clone()),
+    ])
+}
+
+fn list_meta(list: &List) -> Value {
+    let mut meta = Value::from([("resourceVersion", list.revision.to_string().into())]);
+    if !list.resume.is_empty() {
+        meta.set("continue", list.resume.as_str());
+    }
+    if let Some(remaining) = list.remaining {
+        meta.set("remainingItemCount", i64::try_from(remaining).unwrap_or(i64::MAX));
+    }
+    meta
+}
+
+fn column(column: &Column) -> Value {
+    Value::from([
+        ("name", column.name.as_str().into()),
+        ("type", column.kind.as_str().into()),
+        ("format", column.format.as_str().into()),
+        ("description", column.description.as_str().into()),
+        ("priority", column.priority.into()),
+    ])
+}
+
+/// Any tree as a document. Kinds in protobuf are found by the type that the tree says itself.
+///
+/// # Errors
+/// 406 for a kind that has no protobuf form, 500 for one that does not fit its form.
+pub fn encode(value: &Value, media: Media) -> Result<Rope, Status> {
+    match media {
+        Media::Json => Ok(history::encode(value).into()),
+        Media::Yaml => serde_saphyr::to_string(value)
+            .map(Rope::from)
+            .map_err(|error| Status::internal(error.to_string())),
+        Media::Protobuf => sealed(value).map(Rope::from),
+    }
+}
+
+/// The types of the kind that an object says it is.
+fn schema_of(value: &Value) -> Result<Schema, Status> {
+    let (group, version) = split_api_version(value.get("apiVersion").str());
+    let kind = value.get("kind").str();
+    Schema::of(group, version, kind)
+        .or_else(|| Schema::of("meta.k8s.io", version, kind))
+        .ok_or_else(|| Status::not_acceptable(Media::Json.name()))
+}
+
+fn sealed(value: &Value) -> Result<Vec<u8>, Status> {
+    protobuf::encode_sealed(value, &schema_of(value)?).map_err(broken)
+}
+
+fn broken(error: codec::Error) -> Status {
+    Status::internal(format!("an object cannot be written as protobuf: {error}"))
+}
