@@ -239,3 +239,8 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the listener waits when the system has no descriptor for a new connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// server
+
+/// How often the age of a certificate in a file is looked at. A day is nothing to its lifetime.
+pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);

@@ -5,18 +5,29 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::Failure;
 use super::flags::ADMIN;
 use super::raw::Raw;
-use super::resolve::Resolver;
+use super::resolve::{self, Machine, Resolver};
+use super::{Failure, logging};
 use crate::api::schema;
 use crate::pki::files;
+use crate::server;
 
 /// A folder or file that a flag names.
 pub(super) fn path(raw: &Raw, name: &str) -> Result<PathBuf, Failure> {
     let mut read = Resolver::new(raw);
     let path = read.path(name);
     read.done(path).map_err(Failure::Faults)
+}
+
+/// `rk server`.
+pub(super) fn server(raw: &Raw, _: &ArgMatches) -> Result<(), Failure> {
+    let settings = resolve::server(raw, &Machine::this()?).map_err(Failure::Faults)?;
+    logging::start(raw.is_on("debug"));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %settings.node.name, "rk starts");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build().map_err(Failure::of)?;
+    runtime.block_on(server::run(settings)).map_err(Failure::of)
 }
 
 /// `rk token`.

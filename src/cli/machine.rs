@@ -21,8 +21,8 @@ impl Machine {
 
 /// The address by which others most likely reach this machine: the one that the default route
 /// goes out by, else the first that is not of this machine alone, else the loopback.
-fn address() -> IpAddr {
-    routed().or_else(any).unwrap_or(Ipv4Addr::LOCALHOST).into()
+fn address() -> Ipv4Addr {
+    routed().or_else(any).unwrap_or(Ipv4Addr::LOCALHOST)
 }
 
 /// Asks the kernel for a route to a documentation address; nothing is sent.

@@ -9,8 +9,9 @@ use ipnet::Ipv4Net;
 use super::flags;
 use super::raw::{Fault, Raw};
 use crate::api::kinds::text;
+use crate::node::config::Taint;
 use crate::pki::token::Token;
-use crate::server::{NodeSettings, Settings, Taint};
+use crate::server::{NodeSettings, Settings};
 
 /// What the machine says about itself, for flags that are not given.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub struct Machine {
     /// Its host name.
     pub host_name: String,
     /// The address of its default route, or failing that any of its own.
-    pub address: IpAddr,
+    pub address: Ipv4Addr,
 }
 
 /// Reads flags and collects what is wrong with them.
@@ -127,7 +128,7 @@ impl<'a> Resolver<'a> {
         if let Some(why) = text::dns_subdomain(&name).first() {
             self.fault("node-name", &format!("{name:?} cannot name a node: {why}"));
         }
-        let ip = self.given("node-ip", "an IP address").unwrap_or(machine.address);
+        let ip = self.given("node-ip", "an IPv4 address").unwrap_or(machine.address);
         let (mut labels, mut taints) = (Vec::new(), Vec::new());
         for text in self.raw.many("node-label") {
             match label(text) {
@@ -192,8 +193,11 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
     let bind: IpAddr = read.parsed("bind-address", "an IP address", Ipv4Addr::UNSPECIFIED.into());
     let port = read.port("https-listen-port");
     let node = read.node(machine);
-    let given = read.given("advertise-address", "an IP address");
-    let advertise = given.unwrap_or(if bind.is_unspecified() { node.ip } else { bind });
+    let given = read.given("advertise-address", "an IPv4 address");
+    let advertise = given.unwrap_or(match bind {
+        IpAddr::V4(bind) if !bind.is_unspecified() => bind,
+        _ => node.ip,
+    });
     let cluster_cidr = read.network("cluster-cidr");
     let service_cidr = read.network("service-cidr");
     if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
@@ -246,7 +250,7 @@ mod tests {
     use super::*;
 
     fn machine() -> Machine {
-        Machine { host_name: "Board".into(), address: [192, 168, 0, 7].into() }
+        Machine { host_name: "Board".into(), address: Ipv4Addr::new(192, 168, 0, 7) }
     }
 
     fn raw(given: &[(&str, &str)]) -> Raw {
@@ -268,7 +272,7 @@ mod tests {
         let settings = server(&Raw::default(), &machine()).unwrap();
         assert_eq!(settings.listen.to_string(), "0.0.0.0:6443");
         assert_eq!(settings.node.name, "board");
-        assert_eq!(settings.advertise, IpAddr::from([192, 168, 0, 7]));
+        assert_eq!(settings.advertise, Ipv4Addr::new(192, 168, 0, 7));
         assert_eq!(settings.cluster_dns, Ipv4Addr::new(10, 43, 0, 10));
         assert_eq!(settings.api_service(), Ipv4Addr::new(10, 43, 0, 1));
         assert_eq!(settings.kubeconfig_mode, 0o600);

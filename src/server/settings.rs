@@ -1,10 +1,12 @@
 //! What a server and a node are told at start, checked and ready to use.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
+
+use crate::node::config::Taint;
 
 /// A server's configuration.
 #[derive(Debug, Clone)]
@@ -16,7 +18,7 @@ pub struct Settings {
     /// What the API server listens on.
     pub listen: SocketAddr,
     /// Where others reach the API server.
-    pub advertise: IpAddr,
+    pub advertise: Ipv4Addr,
     /// Further names and addresses in its certificate.
     pub tls_san: Vec<String>,
     /// Addresses of pods.
@@ -81,20 +83,9 @@ pub struct NodeSettings {
     /// Its name in the cluster.
     pub name: String,
     /// The address that other nodes reach it by.
-    pub ip: IpAddr,
+    pub ip: Ipv4Addr,
     /// Labels of a new node.
     pub labels: Vec<(String, String)>,
     /// Taints of a new node.
     pub taints: Vec<Taint>,
-}
-
-/// A taint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taint {
-    /// Its key.
-    pub key: String,
-    /// Its value, or the empty one.
-    pub value: String,
-    /// `NoSchedule`, `PreferNoSchedule`, `NoExecute`.
-    pub effect: String,
 }

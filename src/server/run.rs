@@ -1,0 +1,159 @@
+//! A server's life: start, service, stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::dialer::Dialer;
+use super::kubeconfig::{self, Kubeconfig};
+use super::notify::notify;
+use super::tasks::Tasks;
+use super::{Base, Error, Settings};
+use crate::apiserver::bootstrap;
+use crate::apiserver::engine::Engine;
+use crate::apiserver::http::{Check, Front, FrontParts, Health, Page, serve};
+use crate::apiserver::near::Near;
+use crate::auth::{Authentication, MASTERS, UserInfo};
+use crate::client::Client;
+use crate::pki::tls;
+use crate::{controllers, scheduler};
+
+/// Runs a server until it is told to stop (SIGTERM or SIGINT). Containers go on.
+///
+/// # Errors
+/// When it cannot start; what is wrong and what to do stands in the text.
+pub async fn run(settings: Settings) -> Result<(), Error> {
+    // First of all, so that a signal during the start is not lost.
+    let signals = Signals::new()?;
+    let base = Base::open(settings)?;
+    let (stop, stopping) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(false));
+    let (engine, api) = start_api(&base, stopping, &ready).await?;
+    let store = base.store.clone();
+    let tasks = start_parts(&base, &engine).await?;
+    ready.store(true, Ordering::Release);
+    notify("READY=1");
+    tracing::info!("ready");
+    let signal = signals.wait().await;
+    tracing::info!(signal, "stopping; containers go on");
+    notify("STOPPING=1");
+    ready.store(false, Ordering::Release);
+    tasks.stop().await;
+    stop.send_replace(true);
+    if let Err(error) = api.await {
+        tracing::error!(%error, "the API server failed");
+    }
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What asks the program to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(Error::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Starts the API server; it answers from now on, if not yet with everything.
+async fn start_api(
+    base: &Base,
+    stopping: watch::Receiver<bool>,
+    ready: &Arc<AtomicBool>,
+) -> Result<(Arc<Engine>, JoinHandle<()>), Error> {
+    let settings = &base.settings;
+    let tokens = Arc::new(base.tokens());
+    let engine = base.engine(&tokens);
+    let authenticator = Authentication::new(&base.pki, Arc::clone(&tokens), base.token.clone())?;
+    let front = Front::new(FrontParts {
+        engine: Arc::clone(&engine),
+        authenticator: Arc::new(authenticator),
+        dialer: Some(Arc::new(Dialer::new(base.store.history(), &base.pki)?)),
+        tokens: Some(tokens),
+        address: format!("{}:{}", settings.advertise, settings.listen.port()),
+        health: health(ready),
+        pages: vec![Page {
+            path: "/cacerts".to_owned(),
+            media_type: "application/x-pem-file",
+            body: base.pki.server.certificate_pem().to_owned().into(),
+        }],
+        stop: stopping.clone(),
+    });
+    let authorities = [&*base.pki.client, &*base.pki.request_header];
+    let tls = tls::server(Arc::new(base.serving()?), &authorities, &[b"h2", b"http/1.1"])?;
+    let address = settings.listen;
+    let failed = |error| Error::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    tracing::info!(%address, url = %kubeconfig::url(settings), "API server listens");
+    let serving = tokio::spawn(serve(front, listener, Arc::new(tls), stopping));
+    Ok((engine, serving))
+}
+
+fn health(ready: &Arc<AtomicBool>) -> Health {
+    let ready = Arc::clone(ready);
+    let started = move || match ready.load(Ordering::Acquire) {
+        true => Ok(()),
+        false => Err("the server is starting or stopping".to_owned()),
+    };
+    let name = "poststarthook/start";
+    Health::new(vec![Check { name, readiness_only: true, run: Box::new(started) }])
+}
+
+/// Makes what every cluster has, then starts everything that runs beside the API server.
+async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> {
+    let near = |name: &str, groups: &[&str]| -> Arc<dyn Client> {
+        Arc::new(Near::new(Arc::clone(engine), UserInfo::system(name, groups)))
+    };
+    let (settings, pki) = (&base.settings, &base.pki);
+    let own = near("system:apiserver", &[MASTERS]);
+    let objects = bootstrap::Settings {
+        advertise_address: settings.advertise,
+        port: settings.listen.port(),
+        service_address: settings.api_service(),
+        dns_address: settings.cluster_dns,
+        client_authority: pki.client.certificate_pem().to_owned(),
+        request_header_authority: pki.request_header.certificate_pem().to_owned(),
+    };
+    bootstrap::ensure(&*own, &objects).await.map_err(Error::Bootstrap)?;
+    let kubeconfig = Arc::new(Kubeconfig::new(settings, pki));
+    let identity = kubeconfig.write()?;
+    let mut tasks = Tasks::default();
+    tasks.run("bootstrap", move || bootstrap::keep(Arc::clone(&own), objects.clone()));
+    tasks.run("kubeconfig", move || Arc::clone(&kubeconfig).keep(identity.clone()));
+    let client = near("system:kube-controller-manager", &[]);
+    let known = controllers::Settings {
+        server_authority: pki.server.certificate_pem().to_owned(),
+        cluster_cidr: (settings.cluster_cidr.addr(), settings.cluster_cidr.prefix_len()),
+    };
+    tasks.run("controllers", move || control(Arc::clone(&client), known.clone()));
+    let client = near("system:kube-scheduler", &[]);
+    tasks.run("scheduler", move || scheduler::run(Arc::clone(&client)));
+    tracing::info!("controllers and scheduler run");
+    Ok(tasks)
+}
+
+async fn control(client: Arc<dyn Client>, settings: controllers::Settings) {
+    if let Err(error) = controllers::run(client, settings).await {
+        tracing::error!(%error, "controllers cannot start");
+    }
+}
