@@ -152,6 +152,30 @@ pub const PASSWD_BYTES_MAX: u64 = 8 << 20;
 /// Longest piece of a container's line in one log record: what containerd writes, so that log
 /// collectors are prepared for it, and small enough to hold per stream.
 pub const LOG_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Output held in a shim for an attached reader before the container has to wait: a screenful many
+/// times over, and small beside what a container itself takes.
+pub const ATTACH_HELD_BYTES_MAX: usize = 64 * 1024;
+/// How long an attached reader may take nothing while output waits for it, before it is cut off so
+/// that the container can go on.
+pub const ATTACH_STALL_MAX: Duration = Duration::from_secs(10);
+/// Longest message between rk and a shim: a container's labels, or a path or two.
+pub const SHIM_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Messages that wait in a shim for a connection that does not read; it is closed then, and its
+/// owner asks again where everything stands.
+pub const SHIM_QUEUE_MAX: usize = 256;
+/// Connections of a shim: rk's, the one of an rk that is about to die, and a few of `rk exec`.
+pub const SHIM_CONNECTIONS_MAX: usize = 16;
+/// Processes that run in a pod's containers by exec at a time: probes and people.
+pub const SHIM_EXECS_MAX: usize = 256;
+/// How long a shim may take to make its namespaces: milliseconds, but for a machine that swaps.
+pub const SHIM_START_MAX: Duration = Duration::from_secs(30);
+/// How long a shim may take to answer: creating a container waits for mounts, perhaps of a network.
+pub const SHIM_REPLY_MAX: Duration = Duration::from_secs(120);
+/// How long a shim may take to kill its pod and end, before it is killed itself; longer than the
+/// kernel is given to let go of killed processes.
+pub const SHIM_END_MAX: Duration = Duration::from_secs(15);
+/// How long a killed container may take to end before that is reported as an error.
+pub const CONTAINER_KILL_MAX: Duration = Duration::from_secs(15);
 /// How much of a log is read for a client at a time.
 pub const LOG_CHUNK_BYTES: usize = 64 * 1024;
 /// Service-account tokens whose signature need not be checked again: one per pod of a large node,

@@ -2,4 +2,5 @@
 
 mod api;
 mod net;
+mod runtime;
 mod tidy;
