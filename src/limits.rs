@@ -268,3 +268,5 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the age of a certificate in a file is looked at. A day is nothing to its lifetime.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
+/// The longest delay before a custom resource definition is looked at again.
+pub const CUSTOM_BACKOFF_MAX: Duration = Duration::from_secs(30);

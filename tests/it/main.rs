@@ -2,5 +2,6 @@
 
 mod api;
 mod net;
+mod readme;
 mod runtime;
 mod tidy;
