@@ -36,8 +36,30 @@ pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
 /// Clients with affinity that the kernel remembers at a time, some 100 bytes each; further ones are
 /// spread like those without.
 pub const AFFINITY_CLIENTS_MAX: u32 = 1 << 18;
+/// Names that one question may lead through.
+pub const DNS_ALIASES_MAX: usize = 8;
+/// Answers of upstream resolvers that are kept, mostly under 1 kB each.
+pub const DNS_CACHE_ENTRIES_MAX: usize = 4096;
+/// How long any of them is kept, whatever it says.
+pub const DNS_CACHE_TIME_MAX: Duration = Duration::from_secs(300);
+/// Records of an answer that is kept: longer ones are rare, and would make the cache large.
+pub const DNS_CACHED_RECORDS_MAX: usize = 64;
+/// TCP connections that ask the DNS server; further ones wait.
+pub const DNS_CONNECTIONS_MAX: usize = 128;
+/// Questions being asked upstream at a time, a socket each; further ones fail at once.
+pub const DNS_FORWARDS_MAX: usize = 512;
+/// How long a DNS connection may say nothing, or take nothing.
+pub const DNS_IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a question: a name of 255, and room for options.
+pub const DNS_REQUEST_BYTES_MAX: usize = 4096;
+/// How long one resolver is waited for: twice that, for two of them, is within the five seconds
+/// after which clients ask again.
+pub const DNS_TRY_TIME_MAX: Duration = Duration::from_millis(1200);
 /// Bytes of a pod's identity: with its prefix it must fit into an interface's alias of 255 bytes.
 pub const POD_IDENTITY_BYTES_MAX: usize = 200;
+/// How old what is known of the host's resolvers may be. It is looked at when a question comes, not
+/// by a timer.
+pub const RESOLV_CONF_AGE_MAX: Duration = Duration::from_secs(5);
 // node
 
 /// The first wait of a container that ended and shall run again, as kubelet's.
