@@ -1,0 +1,3 @@
+//! Who may do what, as kubectl sees it.
+
+mod access;

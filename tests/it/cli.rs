@@ -1,0 +1,4 @@
+//! The command line, against the real executable.
+
+mod config;
+mod server;
