@@ -265,3 +265,6 @@ fn timeout(info: &RequestInfo) -> Option<Duration> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,4 @@ mod auth;
 mod cli;
 mod harness;
 mod net;
-mod readme;
-mod runtime;
 mod tidy;

@@ -349,8 +349,6 @@ pub struct DeleteOptions {
     pub revision: Option<String>,
     /// What happens to dependents, where the client says so.
     pub propagation: Option<Propagation>,
-    /// Whether the client used `orphanDependents: false`, the old way to ask for a cascade.
-    pub legacy_cascade: bool,
     /// Dry run, and the options as given.
     pub write: WriteOptions,
 }
@@ -390,7 +388,6 @@ impl DeleteOptions {
             uid: condition("uid"),
             revision: condition("resourceVersion"),
             propagation,
-            legacy_cascade: orphan == Some(false),
             write: WriteOptions { dry_run: !dry_run.is_empty(), given },
         })
     }
@@ -483,6 +480,6 @@ mod tests {
         let body = Value::parse(br#"{"orphanDependents":false,"preconditions":{"uid":"u"}}"#);
         let options = DeleteOptions::new(&Query::default(), body.unwrap()).unwrap();
         assert_eq!(options.propagation, Some(Propagation::Background));
-        assert!(options.legacy_cascade && options.uid.as_deref() == Some("u"));
+        assert_eq!(options.uid.as_deref(), Some("u"));
     }
 }

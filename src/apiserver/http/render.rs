@@ -143,8 +143,16 @@ impl Renderer {
             ("kind", "Table".into()),
             ("apiVersion", format!("meta.k8s.io/{version}").into()),
             ("metadata", Value::object()),
-            ("columnDefinitions", self.columns.iter().map(column).collect::<Vec<_>>().into()),
+            ("columnDefinitions", self.column_definitions()),
         ])
+    }
+
+    /// The columns; null once a watch has told them.
+    fn column_definitions(&self) -> Value {
+        match self.headed {
+            true => Value::Null,
+            false => self.columns.iter().map(column).collect::<Vec<_>>().into(),
+        }
     }
 
     fn row(&self, object: &Value) -> Value {
@@ -213,10 +221,7 @@ impl Renderer {
             Shape::Table(version) => ("Table", format!("meta.k8s.io/{version}"), "rows"),
         };
         let columns = match self.accepted.shape {
-            Shape::Table(_) => {
-                let columns: Vec<Value> = self.columns.iter().map(column).collect();
-                format!(r#""columnDefinitions":{},"#, Value::from(columns))
-            }
+            Shape::Table(_) => format!(r#""columnDefinitions":{},"#, self.column_definitions()),
             _ => String::new(),
         };
         let prefix = type_prefix(kind, &version);
@@ -317,10 +322,7 @@ impl Renderer {
         };
         self.object(object, &mut rope)?;
         rope.push(&b"}\n"[..]);
-        if matches!(self.accepted.shape, Shape::Table(_)) && !self.headed {
-            self.headed = true;
-            self.columns.clear();
-        }
+        self.headed = true;
         Ok(rope)
     }
 
@@ -354,6 +356,7 @@ impl Renderer {
             ("metadata", metadata),
         ]);
         if matches!(self.accepted.shape, Shape::Table(_)) {
+            bookmark.set("columnDefinitions", Value::Null);
             bookmark.set("rows", Vec::new());
         }
         bookmark
