@@ -4,12 +4,16 @@
 //! cluster through a [`crate::client::Client`] and act through `runtime` and `net`. Everything is
 //! level-triggered: a worker may be stopped at any point and finds its way from what runs.
 
+/// Whether a pod may run on this node at all.
+pub mod admit;
 /// What a node is told when it starts.
 pub mod config;
 /// What a container shall be.
 pub mod container;
 /// Registers the node and keeps its object and Lease up to date.
 pub mod heartbeat;
+/// The ConfigMaps and Secrets that pods refer to.
+pub mod objects;
 /// A pod's life as a pure function.
 pub mod pod;
 /// Asking containers how they are.
@@ -26,5 +30,11 @@ pub mod source;
 pub mod spdy;
 /// Streams between clients and the processes and ports of pods.
 pub mod stream;
+#[cfg(test)]
+mod testing;
+/// Service account tokens for pods.
+pub mod tokens;
+/// What a pod's users are told.
+pub mod voice;
 /// A pod's volumes.
 pub mod volume;
