@@ -143,7 +143,9 @@ pub trait Client: Send + Sync {
     /// A live view of a resource; the first use of a far view starts its feed.
     ///
     /// `selector` narrows what a far client fetches (`spec.nodeName=n1`); near views hold
-    /// everything, so readers check themselves what they rely on.
+    /// everything, so readers check themselves what they rely on. Near or far, the view is
+    /// authorised in the namespace and for the name that the selector requires
+    /// (`metadata.namespace=a,metadata.name=b`): a node may see single secrets so.
     fn view(&self, resource: &Gvr, field_selector: &str) -> View;
 
     /// The resources that the server has now, custom ones included.

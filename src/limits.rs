@@ -36,8 +36,30 @@ pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
 /// Clients with affinity that the kernel remembers at a time, some 100 bytes each; further ones are
 /// spread like those without.
 pub const AFFINITY_CLIENTS_MAX: u32 = 1 << 18;
+/// Names that one question may lead through.
+pub const DNS_ALIASES_MAX: usize = 8;
+/// Answers of upstream resolvers that are kept, mostly under 1 kB each.
+pub const DNS_CACHE_ENTRIES_MAX: usize = 4096;
+/// How long any of them is kept, whatever it says.
+pub const DNS_CACHE_TIME_MAX: Duration = Duration::from_secs(300);
+/// Records of an answer that is kept: longer ones are rare, and would make the cache large.
+pub const DNS_CACHED_RECORDS_MAX: usize = 64;
+/// TCP connections that ask the DNS server; further ones wait.
+pub const DNS_CONNECTIONS_MAX: usize = 128;
+/// Questions being asked upstream at a time, a socket each; further ones fail at once.
+pub const DNS_FORWARDS_MAX: usize = 512;
+/// How long a DNS connection may say nothing, or take nothing.
+pub const DNS_IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a question: a name of 255, and room for options.
+pub const DNS_REQUEST_BYTES_MAX: usize = 4096;
+/// How long one resolver is waited for: twice that, for two of them, is within the five seconds
+/// after which clients ask again.
+pub const DNS_TRY_TIME_MAX: Duration = Duration::from_millis(1200);
 /// Bytes of a pod's identity: with its prefix it must fit into an interface's alias of 255 bytes.
 pub const POD_IDENTITY_BYTES_MAX: usize = 200;
+/// How old what is known of the host's resolvers may be. It is looked at when a question comes, not
+/// by a timer.
+pub const RESOLV_CONF_AGE_MAX: Duration = Duration::from_secs(5);
 // node
 
 /// The first wait of a container that ended and shall run again, as kubelet's.
@@ -152,6 +174,30 @@ pub const PASSWD_BYTES_MAX: u64 = 8 << 20;
 /// Longest piece of a container's line in one log record: what containerd writes, so that log
 /// collectors are prepared for it, and small enough to hold per stream.
 pub const LOG_RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Output held in a shim for an attached reader before the container has to wait: a screenful many
+/// times over, and small beside what a container itself takes.
+pub const ATTACH_HELD_BYTES_MAX: usize = 64 * 1024;
+/// How long an attached reader may take nothing while output waits for it, before it is cut off so
+/// that the container can go on.
+pub const ATTACH_STALL_MAX: Duration = Duration::from_secs(10);
+/// Longest message between rk and a shim: a container's labels, or a path or two.
+pub const SHIM_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Messages that wait in a shim for a connection that does not read; it is closed then, and its
+/// owner asks again where everything stands.
+pub const SHIM_QUEUE_MAX: usize = 256;
+/// Connections of a shim: rk's, the one of an rk that is about to die, and a few of `rk exec`.
+pub const SHIM_CONNECTIONS_MAX: usize = 16;
+/// Processes that run in a pod's containers by exec at a time: probes and people.
+pub const SHIM_EXECS_MAX: usize = 256;
+/// How long a shim may take to make its namespaces: milliseconds, but for a machine that swaps.
+pub const SHIM_START_MAX: Duration = Duration::from_secs(30);
+/// How long a shim may take to answer: creating a container waits for mounts, perhaps of a network.
+pub const SHIM_REPLY_MAX: Duration = Duration::from_secs(120);
+/// How long a shim may take to kill its pod and end, before it is killed itself; longer than the
+/// kernel is given to let go of killed processes.
+pub const SHIM_END_MAX: Duration = Duration::from_secs(15);
+/// How long a killed container may take to end before that is reported as an error.
+pub const CONTAINER_KILL_MAX: Duration = Duration::from_secs(15);
 /// How much of a log is read for a client at a time.
 pub const LOG_CHUNK_BYTES: usize = 64 * 1024;
 /// Service-account tokens whose signature need not be checked again: one per pod of a large node,
@@ -244,3 +290,5 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the age of a certificate in a file is looked at. A day is nothing to its lifetime.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
+/// The longest delay before a custom resource definition is looked at again.
+pub const CUSTOM_BACKOFF_MAX: Duration = Duration::from_secs(30);

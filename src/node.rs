@@ -10,6 +10,8 @@ pub mod admit;
 pub mod config;
 /// What a container shall be.
 pub mod container;
+/// Where a node keeps what belongs to a pod.
+pub mod dirs;
 /// Registers the node and keeps its object and Lease up to date.
 pub mod heartbeat;
 /// The ConfigMaps and Secrets that pods refer to.

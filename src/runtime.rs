@@ -10,14 +10,25 @@
 pub mod container;
 /// Images: pulled, imported, unpacked, and made into root file systems.
 pub mod image;
+mod layout;
 /// Container logs in the CRI format.
 pub mod logs;
+/// rk's side: start, adopt, ask and remove pods.
+pub mod pod;
 /// Which system calls a container may make.
 pub mod seccomp;
+/// The process that stands between rk and a pod's containers.
+pub mod shim;
 /// What a pod and its containers shall be.
 pub mod spec;
+/// What the machine offers to containers.
+pub mod stats;
 
 pub use container::{ContainerStatus, Exit, ExitCause, Phase};
+pub use pod::{
+    AttachSession, Config, Error, ExecSession, Input, Output, PodHandle, PodStats, Runtime,
+};
+pub use shim::protocol::{Fault, FaultKind};
 pub use spec::{
     Capabilities, ContainerSpec, Device, ExecSpec, LogTarget, Mount, MountSource, PidShare,
     PodSandbox, Propagation, Resources, Rootfs, Seccomp, Share, TerminalSize, User,

@@ -4,15 +4,20 @@
 //! assumes that a tree has the right shape. What a rule needs over and over is a table of small
 //! rules: [`check`] for validation, [`fallback`] for defaults, [`not_yet`] for what is refused.
 
+pub mod address;
 pub mod check;
 pub mod fallback;
 pub mod metadata;
 pub mod not_yet;
+pub mod selector;
 pub mod table;
 pub mod text;
 
+pub mod apps;
 pub mod coordination;
 pub mod core;
+pub mod discovery;
+pub mod rbac;
 
 #[cfg(test)]
 mod golden;

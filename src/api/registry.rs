@@ -16,15 +16,26 @@ use crate::history::Fields;
 use crate::util::clock::Wall;
 
 mod apiextensions;
+mod apps;
 mod coordination;
 mod core;
+mod discovery;
 mod events;
+mod rbac;
 mod row;
 
 /// All resources that rk serves of itself.
 pub fn builtin() -> Registry {
     let mut registry = Registry::default();
-    let groups = [core::GROUP, apiextensions::GROUP, coordination::GROUP, events::GROUP];
+    let groups = [
+        core::GROUP,
+        apiextensions::GROUP,
+        apps::GROUP,
+        coordination::GROUP,
+        discovery::GROUP,
+        events::GROUP,
+        rbac::GROUP,
+    ];
     for (group, rows) in groups {
         rows.iter().for_each(|row| registry.add(row.resource(group)));
     }

@@ -116,7 +116,9 @@ impl LabelSelector {
 
     /// The selector's text, as `scale.status.selector` carries it.
     pub fn to_text(&self) -> String {
-        let texts: Vec<String> = self.requirements.iter().map(Requirement::to_text).collect();
+        let mut sorted: Vec<&Requirement> = self.requirements.iter().collect();
+        sorted.sort_by(|a, b| a.key.cmp(&b.key));
+        let texts: Vec<String> = sorted.into_iter().map(Requirement::to_text).collect();
         texts.join(",")
     }
 }
@@ -154,7 +156,9 @@ impl Requirement {
 
     fn to_text(&self) -> String {
         let key = &self.key;
-        let list = self.values.join(",");
+        let mut values = self.values.clone();
+        values.sort_unstable();
+        let list = values.join(",");
         match (self.operator, self.values.as_slice()) {
             (Operator::In, [one]) => format!("{key}={one}"),
             (Operator::In, _) => format!("{key} in ({list})"),
@@ -381,7 +385,8 @@ mod tests {
         for (text, expected) in cases {
             let selector = LabelSelector::parse(text).unwrap();
             assert_eq!(selector.matches(&app), expected, "{text}");
-            assert_eq!(LabelSelector::parse(&selector.to_text()).unwrap(), selector, "{text}");
+            let shown = selector.to_text();
+            assert_eq!(LabelSelector::parse(&shown).unwrap().to_text(), shown, "{text}");
         }
     }
 

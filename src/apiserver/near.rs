@@ -121,8 +121,11 @@ impl Client for Near {
         let fields = FieldSelector::parse(field_selector).ok();
         for verb in ["list", "watch"] {
             let (group, plural) = (&resource.group, &resource.plural);
+            let required = |path| fields.as_ref().and_then(|f| f.required(path)).unwrap_or("");
             let wanted = Attributes {
                 fields: fields.as_ref(),
+                namespace: required("metadata.namespace"),
+                name: required("metadata.name"),
                 ..Attributes::resource(&self.user, verb, group, plural)
             };
             if let Err(refused) = self.engine.authorize(&wanted) {

@@ -4,6 +4,13 @@
 //! They are stored as JSON beside the pod, so a field may be added (with a default) but never change
 //! its meaning. They know no Kubernetes kinds: labels are opaque and handed back on adoption.
 
+/// The OCI specification of a container.
+pub mod oci;
+/// Capabilities and devices.
+pub mod privileges;
+/// Users and groups.
+pub mod user;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -24,6 +24,15 @@ pub fn duplicate(fd: &impl AsFd) -> io::Result<OwnedFd> {
     fd.as_fd().try_clone_to_owned()
 }
 
+/// A second descriptor of the open file that `raw` names, closed on exec; an error when it names
+/// none.
+pub fn duplicate_raw(raw: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory and fails for a number that is not open.
+    let copy = check(unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: fcntl has just made it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// `/dev/null`, readable and writable.
 pub fn dev_null() -> io::Result<OwnedFd> {
     Ok(File::options().read(true).write(true).open("/dev/null")?.into())
@@ -50,11 +59,42 @@ pub fn replace(fd: &impl AsRawFd, target: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), target) }).map(drop)
 }
 
-/// Closes every descriptor from `first` on. For a child that will never return to its parent's code.
-pub fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: the caller is a forked child that owns no descriptor it will use again.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0u32) };
-    check(i32::try_from(result).unwrap_or(-1)).map(drop)
+/// Closes every descriptor but 0, 1, 2 and `kept`, which get the numbers from 3 on, in order.
+///
+/// For a forked child that will never return to its parent's code: what else it has in memory as an
+/// owned descriptor is closed or another file afterwards, and must not be used or dropped.
+pub fn isolate(kept: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
+    let first_free = 3 + i32::try_from(kept.len()).unwrap_or(i32::MAX - 3);
+    let mut high = Vec::new();
+    for fd in kept {
+        // SAFETY: F_DUPFD_CLOEXEC touches no memory.
+        let raw = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first_free) };
+        high.push(check(raw)?);
+        std::mem::forget(fd);
+    }
+    let mut low = Vec::new();
+    for (target, source) in (3..).zip(high) {
+        // SAFETY: the numbers from 3 on belong to nobody any more, by the contract.
+        check(unsafe { libc::dup3(source, target, libc::O_CLOEXEC) })?;
+        // SAFETY: dup3 has just made it.
+        low.push(unsafe { OwnedFd::from_raw_fd(target) });
+    }
+    // SAFETY: nobody uses the numbers above any more, by the contract.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first_free, u32::MAX, 0u32) };
+    check(i32::try_from(result).unwrap_or(-1))?;
+    Ok(low)
+}
+
+/// Takes the lock of the open file, shared by its duplicates and gone with the last of them; waits
+/// for it only when `wait`. Returns whether it was to be had.
+pub fn lock(file: &File, wait: bool) -> io::Result<bool> {
+    let operation = if wait { libc::LOCK_EX } else { libc::LOCK_EX | libc::LOCK_NB };
+    // SAFETY: flock takes integers only.
+    match check(unsafe { libc::flock(file.as_raw_fd(), operation) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// A file in memory with `bytes` in it, to be read through `/proc/self/fd`.
@@ -73,6 +113,13 @@ pub fn pipe_capacity(fd: &impl AsRawFd) -> io::Result<usize> {
     // SAFETY: F_GETPIPE_SZ touches no memory.
     let size = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETPIPE_SZ) })?;
     Ok(usize::try_from(size).unwrap_or(0))
+}
+
+/// A descriptor as a file, for a read or a write.
+pub fn borrow_file(fd: &OwnedFd) -> std::mem::ManuallyDrop<File> {
+    // SAFETY: the file is never dropped, so it does not close what it borrows, and callers use it
+    // for one call while `fd` lives.
+    std::mem::ManuallyDrop::new(unsafe { File::from_raw_fd(fd.as_raw_fd()) })
 }
 
 /// What to wait for on one descriptor.

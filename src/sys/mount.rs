@@ -146,13 +146,7 @@ fn overlay_by_steps(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path)
     // SAFETY: takes integers only.
     let raw = unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), 1u32, 0u32) };
     let mount = owned(raw)?;
-    let path = CString::new(target.as_os_str().as_encoded_bytes())?;
-    let from = c"".as_ptr();
-    let empty_path = 4u32; // MOVE_MOUNT_F_EMPTY_PATH
-    let (call, fd, here) = (libc::SYS_move_mount, mount.as_raw_fd(), libc::AT_FDCWD);
-    // SAFETY: both paths are C strings that outlive the call.
-    let moved = unsafe { libc::syscall(call, fd, from, here, path.as_ptr(), empty_path) };
-    check(i32::try_from(moved).unwrap_or(-1)).map(drop)
+    attach(&mount, target)
 }
 
 fn set_option(fs: &OwnedFd, key: &str, value: &Path) -> io::Result<()> {
@@ -168,19 +162,42 @@ fn set_option(fs: &OwnedFd, key: &str, value: &Path) -> io::Result<()> {
 /// `path` through a mount of its own that is read-only and belongs to no namespace: nobody can
 /// write through it or make it writable.
 pub fn read_only_view(path: &Path) -> io::Result<OwnedFd> {
+    let tree = detached(path, false)?;
+    make_read_only(&tree, false)?;
+    Ok(tree)
+}
+
+/// A copy of the mount at `path` (and of those below it) that stands nowhere yet.
+pub fn detached(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_encoded_bytes())?;
-    let flags = libc::OPEN_TREE_CLONE | u32::try_from(libc::O_CLOEXEC).unwrap_or(0);
+    let deep = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let flags = libc::OPEN_TREE_CLONE | (libc::O_CLOEXEC | deep).cast_unsigned();
     let (call, here) = (libc::SYS_open_tree, libc::AT_FDCWD);
     // SAFETY: the path is a C string that outlives the call.
-    let tree = owned(unsafe { libc::syscall(call, here, path.as_ptr(), flags) })?;
+    owned(unsafe { libc::syscall(call, here, path.as_ptr(), flags) })
+}
+
+/// Makes a detached mount read-only, and those below it with `recursive`.
+pub fn make_read_only(tree: &OwnedFd, recursive: bool) -> io::Result<()> {
     let attributes = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
     let size = size_of::<MountAttributes>();
-    let (call, fd, empty) = (libc::SYS_mount_setattr, tree.as_raw_fd(), libc::AT_EMPTY_PATH);
+    let deep = if recursive { libc::AT_RECURSIVE } else { 0 };
+    let (call, fd, flags) = (libc::SYS_mount_setattr, tree.as_raw_fd(), libc::AT_EMPTY_PATH | deep);
     let pointer = &raw const attributes;
     // SAFETY: the structure has the kernel's layout and the given size, and outlives the call.
-    let set = unsafe { libc::syscall(call, fd, c"".as_ptr(), empty, pointer, size) };
-    check(i32::try_from(set).unwrap_or(-1))?;
-    Ok(tree)
+    let set = unsafe { libc::syscall(call, fd, c"".as_ptr(), flags, pointer, size) };
+    check(i32::try_from(set).unwrap_or(-1)).map(drop)
+}
+
+/// Puts a detached mount at `target`.
+pub fn attach(tree: &OwnedFd, target: &Path) -> io::Result<()> {
+    let path = CString::new(target.as_os_str().as_encoded_bytes())?;
+    let from = c"".as_ptr();
+    let empty_path = 4u32; // MOVE_MOUNT_F_EMPTY_PATH
+    let (call, fd, here) = (libc::SYS_move_mount, tree.as_raw_fd(), libc::AT_FDCWD);
+    // SAFETY: both paths are C strings that outlive the call.
+    let moved = unsafe { libc::syscall(call, fd, from, here, path.as_ptr(), empty_path) };
+    check(i32::try_from(moved).unwrap_or(-1)).map(drop)
 }
 
 /// The kernel's `struct mount_attr`.
@@ -212,12 +229,23 @@ pub fn hide_root(empty: &Path) -> io::Result<()> {
 /// Opens `path` below the directory `root` as a process rooted there would: links and `..` never
 /// leave it.
 pub fn open_in_root(root: &Path, path: &Path) -> io::Result<File> {
+    resolve_in_root(root, path, libc::O_RDONLY)
+}
+
+/// Holds what `path` below the directory `root` leads to, as [`open_in_root`] does, without opening
+/// it: a pipe or device does nothing. It can be looked at and bound.
+pub fn hold_in_root(root: &Path, path: &Path) -> io::Result<File> {
+    resolve_in_root(root, path, libc::O_PATH)
+}
+
+fn resolve_in_root(root: &Path, path: &Path, flags: i32) -> io::Result<File> {
     let base = File::open(root)?;
     let relative = path.strip_prefix("/").unwrap_or(path);
+    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
     let name = CString::new(relative.as_os_str().as_encoded_bytes())?;
     // SAFETY: the structure is plain integers, for which zero is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = u64::try_from(libc::O_RDONLY | libc::O_CLOEXEC).unwrap_or(0);
+    how.flags = u64::try_from(flags | libc::O_CLOEXEC).unwrap_or(0);
     how.resolve = libc::RESOLVE_IN_ROOT;
     let (call, size) = (libc::SYS_openat2, size_of::<libc::open_how>());
     let pointer = &raw const how;

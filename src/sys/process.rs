@@ -232,15 +232,17 @@ pub fn default_signals() {
     }
 }
 
-/// Sleeps until one of `signals` (which must be blocked) is pending, and takes it.
+/// Blocks `signals`, sleeps until one of them is pending, and takes it.
 pub fn wait_for_signal(signals: &[i32]) -> i32 {
-    // SAFETY: the set is initialised before use; sigwaitinfo may be given a null info.
+    // SAFETY: the set is initialised before use; both calls may be given null for what they would
+    // tell.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         for &signal in signals {
             libc::sigaddset(&raw mut set, signal);
         }
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
         libc::sigwaitinfo(&raw const set, std::ptr::null_mut())
     }
 }

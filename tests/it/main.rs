@@ -5,4 +5,6 @@ mod auth;
 mod cli;
 mod harness;
 mod net;
+mod readme;
+mod runtime;
 mod tidy;

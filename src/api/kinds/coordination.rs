@@ -1,8 +1,8 @@
 //! Leases.
 
-use super::check::{self, At, Rule, required};
+use super::check::{self, At, Rule};
+use super::not_yet;
 use super::table::{AGE, NAME, columns};
-use super::text;
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age};
 use crate::api::tree::Value;
@@ -10,22 +10,13 @@ use crate::api::tree::Value;
 /// The rules of leases.
 pub struct Lease;
 
-const RULES: &[(&str, Rule)] = &[
-    ("spec.leaseDurationSeconds", Rule::Positive),
-    ("spec.leaseTransitions", Rule::NotNegative),
-    ("spec.strategy", Rule::Each(strategy)),
-];
+const RULES: &[(&str, Rule)] =
+    &[("spec.leaseDurationSeconds", Rule::Positive), ("spec.leaseTransitions", Rule::NotNegative)];
 
 impl Rules for Lease {
     fn validate(&self, object: &Value, errors: &mut Errors) {
         check::apply(RULES, At::root(object), errors);
-        let spec = object.get("spec");
-        if !spec.get("preferredHolder").is_empty() && spec.get("strategy").is_empty() {
-            errors.forbidden(
-                "spec.preferredHolder",
-                "may only be specified if `strategy` is defined",
-            );
-        }
+        not_yet::refuse(not_yet::LEASE, At::root(object).field("spec"), errors);
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {
@@ -39,15 +30,6 @@ impl Rules for Lease {
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
         let holder = object.at(&["spec", "holderIdentity"]).str();
         vec![object.name().into(), holder.into(), age(object, context)]
-    }
-}
-
-/// A strategy of Kubernetes' own, or a qualified name of another's.
-fn strategy(at: At<'_>, errors: &mut Errors) {
-    if at.str().contains('/') {
-        check::formatted(at, text::label_key, errors);
-    } else if required(at, "", errors) && at.str() != "OldestEmulationVersion" {
-        errors.not_supported(at, &at, &["OldestEmulationVersion"]);
     }
 }
 

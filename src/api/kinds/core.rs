@@ -2,6 +2,9 @@
 
 pub mod account;
 pub mod config;
+pub mod endpoints;
 pub mod event;
 pub mod namespace;
+pub mod node;
 pub mod pod;
+pub mod service;

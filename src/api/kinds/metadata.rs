@@ -33,7 +33,7 @@ pub fn validate_create(resource: &Resource, object: &Value, errors: &mut Errors)
     namespace(resource, metadata, errors);
     check::not_negative(metadata.field("generation"), errors);
     common(metadata, errors);
-    finalizers(metadata.field("finalizers"), errors);
+    finalizers(resource, metadata.field("finalizers"), errors);
 }
 
 /// What an update must satisfy in metadata.
@@ -59,7 +59,7 @@ pub fn validate_update(resource: &Resource, object: &Value, old: &Value, errors:
         check::immutable(metadata.field(field), old.metadata().get(field), errors);
     }
     common(metadata, errors);
-    finalizers(metadata.field("finalizers"), errors);
+    finalizers(resource, metadata.field("finalizers"), errors);
 }
 
 /// Metadata that no update changes.
@@ -99,26 +99,12 @@ fn keep(metadata: &mut Value, stored: &Value, field: &str) {
 
 fn name(resource: &Resource, metadata: At<'_>, errors: &mut Errors) {
     let format = resource.rules.name_format();
-    let generate = metadata.field("generateName");
-    if !generate.is_empty() {
-        for fault in format(&mask_trailing_dash(generate.str())) {
-            errors.invalid(generate, &generate, &fault);
-        }
-    }
     if check::required(metadata.field("name"), "name or generateName is required", errors) {
         let before = errors.len();
         check::formatted(metadata.field("name"), format, errors);
         if errors.len() == before {
             check::formatted(metadata.field("name"), text::path_segment, errors);
         }
-    }
-}
-
-/// A base may end in the dash that parts it from the suffix.
-fn mask_trailing_dash(base: &str) -> String {
-    match base.strip_suffix('-') {
-        Some(rest) if !rest.is_empty() => format!("{rest}a"),
-        _ => base.to_owned(),
     }
 }
 
@@ -202,7 +188,18 @@ fn owner_reference(owner: At<'_>, errors: &mut Errors) {
     }
 }
 
-fn finalizers(at: At<'_>, errors: &mut Errors) {
+/// Groups whose objects may have finalizers with neither a domain nor a meaning.
+const LOOSE: [&str; 2] = ["apiextensions.k8s.io", "coordination.k8s.io"];
+
+/// Finalizers are qualified names, or those without a domain that Kubernetes knows.
+fn finalizers(resource: &Resource, at: At<'_>, errors: &mut Errors) {
+    let strict = !resource.custom && !LOOSE.contains(&resource.group.as_str());
+    for item in at.items().filter(|item| strict && !item.str().contains('/')) {
+        if !matches!(item.str(), "kubernetes" | ORPHAN | FOREGROUND) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(item, &item, why);
+        }
+    }
     for finalizer in at.value().items() {
         for fault in text::label_key(finalizer.str()) {
             errors.invalid(at, finalizer, &fault);

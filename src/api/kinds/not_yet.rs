@@ -21,7 +21,7 @@ const EACH: [&str; 3] = ["initContainers[]", "containers[]", "ephemeralContainer
 
 /// Every table with the kind's spec that it is about, for the documentation.
 pub const TABLES: &[(&str, &[Row])] =
-    &[("PodSpec", POD), ("ServiceSpec", SERVICE), ("NodeSpec", NODE)];
+    &[("PodSpec", POD), ("ServiceSpec", SERVICE), ("NodeSpec", NODE), ("LeaseSpec", LEASE)];
 
 /// Below a pod's or a template's spec.
 pub const POD: &[Row] = &[
@@ -112,6 +112,9 @@ pub const SERVICE: &[Row] = &[
 
 /// Below a node's spec.
 pub const NODE: &[Row] = &[("configSource", &[]), ("podPreemptionPolicy", &[])];
+
+/// Below a lease's spec: nothing chooses between candidates.
+pub const LEASE: &[Row] = &[("preferredHolder", &[]), ("strategy", &[])];
 
 /// Refuses what is not honoured in a spec.
 pub fn refuse(table: &[Row], spec: At<'_>, errors: &mut Errors) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Subresource;
 use super::row::{Group, Row, STATUS};
-use crate::api::kinds::core::{account, config, event, namespace, pod};
+use crate::api::kinds::core::{account, config, endpoints, event, namespace, node, pod, service};
 
 /// The group's resources.
 pub(super) const GROUP: Group = ("", ROWS);
@@ -18,6 +18,33 @@ const ROWS: &[Row] = &[
         subresources: &[FINALIZE, STATUS],
         rules: || Arc::new(namespace::Namespace),
         ..Row::CLUSTER
+    },
+    Row {
+        kind: "Node",
+        plural: "nodes",
+        short: &["no"],
+        subresources: &[connect("proxy", "NodeProxyOptions", CONNECT), STATUS],
+        rules: || Arc::new(node::Node),
+        ..Row::CLUSTER
+    },
+    Row { kind: "Binding", plural: "bindings", verbs: &["create"], ..Row::NAMESPACED },
+    Row {
+        kind: "Service",
+        plural: "services",
+        short: &["svc"],
+        categories: &["all"],
+        subresources: &[connect("proxy", "ServiceProxyOptions", CONNECT), STATUS],
+        create_on_update: true,
+        rules: || Arc::new(service::Service),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "Endpoints",
+        plural: "endpoints",
+        short: &["ep"],
+        create_on_update: true,
+        rules: || Arc::new(endpoints::Endpoints),
+        ..Row::NAMESPACED
     },
     Row {
         kind: "Pod",

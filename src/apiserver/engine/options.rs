@@ -349,6 +349,8 @@ pub struct DeleteOptions {
     pub revision: Option<String>,
     /// What happens to dependents, where the client says so.
     pub propagation: Option<Propagation>,
+    /// Whether the client used `orphanDependents: false`, the old way to ask for a cascade.
+    pub legacy_cascade: bool,
     /// Dry run, and the options as given.
     pub write: WriteOptions,
 }
@@ -388,6 +390,7 @@ impl DeleteOptions {
             uid: condition("uid"),
             revision: condition("resourceVersion"),
             propagation,
+            legacy_cascade: orphan == Some(false),
             write: WriteOptions { dry_run: !dry_run.is_empty(), given },
         })
     }
@@ -480,6 +483,6 @@ mod tests {
         let body = Value::parse(br#"{"orphanDependents":false,"preconditions":{"uid":"u"}}"#);
         let options = DeleteOptions::new(&Query::default(), body.unwrap()).unwrap();
         assert_eq!(options.propagation, Some(Propagation::Background));
-        assert_eq!(options.uid.as_deref(), Some("u"));
+        assert!(options.legacy_cascade && options.uid.as_deref() == Some("u"));
     }
 }

@@ -24,6 +24,7 @@ mod volumes;
 
 pub use env::subscript;
 pub use placement::taints;
+pub use probes::port as port_number_or_name;
 
 /// The rules of pods.
 pub struct Pod;

@@ -111,6 +111,9 @@ const SERVICE_IMPLEMENTED: &[&str] = &[
 const NODE_IMPLEMENTED: &[&str] =
     &["externalID", "podCIDR", "podCIDRs[]", "providerID", "taints[].*", "unschedulable"];
 
+const LEASE_IMPLEMENTED: &[&str] =
+    &["acquireTime", "holderIdentity", "leaseDurationSeconds", "leaseTransitions", "renewTime"];
+
 /// Whether a leaf is in the table, itself or something above it.
 fn refused(path: &str, table: &[Row]) -> bool {
     let below = |row: &str| path.strip_prefix(row).is_some_and(starts_anew);
@@ -142,8 +145,8 @@ fn leaves(node: Node<'_>, path: String, found: &mut Vec<String>) {
 }
 
 /// All leaves of a kind's spec, the lists of containers folded into `each.`.
-fn spec_leaves(kind: &str) -> Vec<String> {
-    let schema = Schema::of("", "v1", kind).unwrap();
+fn spec_leaves(group: &str, kind: &str) -> Vec<String> {
+    let schema = Schema::of(group, "v1", kind).unwrap();
     let spec = schema.fields().unwrap().field("spec").unwrap();
     let mut found = Vec::new();
     // A claim template in a volume would lead far; the volume as a whole is refused.
@@ -157,13 +160,14 @@ fn spec_leaves(kind: &str) -> Vec<String> {
 
 #[test]
 fn every_field_is_honoured_or_refused() {
-    let kinds: [(&str, &[Row], &[&str]); 3] = [
-        ("Pod", POD, POD_IMPLEMENTED),
-        ("Service", SERVICE, SERVICE_IMPLEMENTED),
-        ("Node", NODE, NODE_IMPLEMENTED),
+    let kinds: [(&str, &str, &[Row], &[&str]); 4] = [
+        ("", "Pod", POD, POD_IMPLEMENTED),
+        ("", "Service", SERVICE, SERVICE_IMPLEMENTED),
+        ("", "Node", NODE, NODE_IMPLEMENTED),
+        ("coordination.k8s.io", "Lease", LEASE, LEASE_IMPLEMENTED),
     ];
-    for (kind, table, list) in kinds {
-        let leaves = spec_leaves(kind);
+    for (group, kind, table, list) in kinds {
+        let leaves = spec_leaves(group, kind);
         assert!(leaves.len() > 5);
         for path in &leaves {
             assert!(refused(path, table) || implemented(path, list), "{kind} {path}: nobody says");

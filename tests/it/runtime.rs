@@ -1,0 +1,4 @@
+//! Real containers under real shims. Each test has directories and a control group of its own.
+
+mod basics;
+mod world;
