@@ -8,6 +8,7 @@
 
 mod build;
 mod default;
+pub mod openapi;
 mod table;
 
 use std::sync::Arc;

@@ -112,6 +112,7 @@ type typeInfo struct {
 	name, goName, description string
 	mapping                   uint8
 	extensions                string
+	required                  []string // in the order of the sources
 	fields                    []field
 }
 
@@ -202,6 +203,13 @@ func (m *model) readType(goType reflect.Type) (*typeInfo, error) {
 		}
 		if ok {
 			info.fields = append(info.fields, f)
+		}
+	}
+	for _, f := range info.fields {
+		if f.flags&fieldInline != 0 {
+			info.required = append(info.required, "+"+m.nodes[f.node].ref)
+		} else if f.flags&fieldRequired != 0 {
+			info.required = append(info.required, f.name)
 		}
 	}
 	info.extensions, err = unions(goType, decl)

@@ -173,7 +173,7 @@ func unions(goType reflect.Type, decl declared) (string, error) {
 		doc := decl.fields[goField.Name]
 		switch {
 		case doc.has("unionDiscriminator"):
-			found.Discriminator, isUnion = name, true
+			found.Discriminator = name
 		case doc.has("optional") && goField.Type.Kind() == reflect.Pointer:
 			found.Fields[name] = goField.Name
 		}
@@ -202,7 +202,10 @@ func prose(lines []string) string {
 			end = ""
 		case strings.HasPrefix(start, "TODO"), strings.HasPrefix(start, "+"):
 		case line != strings.TrimLeft(line, " \t"):
-			text.WriteString("\n" + line)
+			if !strings.HasSuffix(text.String(), "\n\n") || end != "" {
+				text.WriteString("\n")
+			}
+			text.WriteString(line)
 			end = "\n"
 		default:
 			text.WriteString(end + line)

@@ -13,7 +13,7 @@ import (
 // a count and its items in the list section. src/api/schema/table.rs reads it.
 const (
 	magic         = "rkschema"
-	formatVersion = 1
+	formatVersion = 2
 )
 
 type writer struct {
@@ -101,7 +101,22 @@ func (w *writer) types(m *model, names []string) []uint32 {
 			byName = append(byName, visible[field].index)
 		}
 		out = append(out, w.text(name), w.text(t.goName), first[name], uint32(len(t.fields)),
-			w.list(byName), uint32(t.mapping), w.description(t.description), w.text(t.extensions))
+			w.list(byName), uint32(t.mapping), w.description(t.description), w.text(t.extensions),
+			w.list(w.required(m, t)))
+	}
+	return out
+}
+
+// required lists the names of required fields in the order of the sources, with those of inlined
+// structs in their place.
+func (w *writer) required(m *model, t *typeInfo) []uint32 {
+	var out []uint32
+	for _, name := range t.required {
+		if inlined, ok := strings.CutPrefix(name, "+"); ok {
+			out = append(out, w.required(m, m.types[inlined])...)
+		} else {
+			out = append(out, w.text(name))
+		}
 	}
 	return out
 }

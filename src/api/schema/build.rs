@@ -189,7 +189,7 @@ impl Builder {
         let by_name: Vec<u32> = (first..first + count).collect();
         let by_name = self.list(&by_name);
         let id = len_of(&self.types, TYPE_WORDS);
-        self.types.extend_from_slice(&[0, 0, first, count, by_name, 0, 0, 0]);
+        self.types.extend_from_slice(&[0, 0, first, count, by_name, 0, 0, 0, 0]);
         id
     }
 

@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 pub(super) const MAGIC: &[u8; 8] = b"rkschema";
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 8 + 4 * 14;
 
 const KIND_WORDS: u32 = 4;
-pub(super) const TYPE_WORDS: u32 = 8;
+pub(super) const TYPE_WORDS: u32 = 9;
 pub(super) const FIELD_WORDS: u32 = 4;
 pub(super) const NODE_WORDS: u32 = 8;
 
@@ -476,6 +476,12 @@ impl<'a> Type<'a> {
     /// More members of the OpenAPI schema as a JSON object, or "".
     pub fn extensions(self) -> &'a str {
         self.table.text(self.word(7))
+    }
+
+    /// The names of the required fields in the order in which Kubernetes lists them.
+    pub fn required(self) -> impl ExactSizeIterator<Item = &'a str> + Clone + use<'a> {
+        let table = self.table;
+        table.list(self.word(8)).map(|id| table.text(id))
     }
 
     /// The struct's own fields in the order of their protobuf numbers, inlined structs as one.
