@@ -255,8 +255,11 @@ func (m *model) readField(goField reflect.StructField, doc comment) (field, bool
 	if err = m.annotate(&n, goField, goType, doc, f.flags); err != nil {
 		return f, false, err
 	}
-	if values := enumText(m, goType, &n); values != "" {
-		f.description = strings.TrimPrefix(f.description+values, "\n\n")
+	if values := enumLines(m, goType, &n); values != nil {
+		if f.description == "" {
+			values = values[1:]
+		}
+		f.description = prose(append(append([]string(nil), doc.lines...), values...))
 	}
 	f.node = m.intern(n)
 	return f, true, nil

@@ -64,7 +64,7 @@ func (m *model) setElem(n *node, goType reflect.Type) error {
 	elem, err := m.shape(goType)
 	elem.flags |= pointer
 	if err == nil {
-		enumText(m, goType, &elem)
+		enumLines(m, goType, &elem)
 		n.elem = m.intern(elem)
 	}
 	return err
@@ -134,24 +134,26 @@ func (m *model) fallback(goType reflect.Type, doc comment, flags uint16) (string
 	return text, nil
 }
 
-// enumText sets the values of an +enum type and gives the paragraph that describes them.
-func enumText(m *model, goType reflect.Type, n *node) string {
+// enumLines sets the values of an +enum type and gives the comment lines that describe them.
+func enumLines(m *model, goType reflect.Type, n *node) []string {
 	values, err := m.sources.valuesOf(goType)
 	if err != nil || len(values) == 0 {
-		return ""
+		return nil
 	}
 	var names []string
-	text := "\n\nPossible enum values:"
+	lines := []string{"", "Possible enum values:"}
 	for _, value := range values {
 		names = append(names, value.value)
-		text += "\n - `" + quote(value.value) + "`"
-		if about := prose(value.comment.lines); about != "" {
-			text += " " + about
+		line := " - `" + quote(value.value) + "`"
+		about := strings.Join(strings.Fields(prose(value.comment.lines)), " ")
+		if about = strings.TrimPrefix(about, value.name+" "); about != "" {
+			line += " " + about
 		}
+		lines = append(lines, line)
 	}
 	packed, _ := json.Marshal(names)
 	n.enum = string(packed)
-	return text
+	return lines
 }
 
 func quote(text string) string {
@@ -188,8 +190,9 @@ func unions(goType reflect.Type, decl declared) (string, error) {
 // prose is the running text of a comment: paragraphs are kept, indented lines stay lines, markers
 // and one-line TODOs are left out, and everything after a line `---` too.
 func prose(lines []string) string {
-	var text strings.Builder
-	end := "" // what separates the last word from the next one
+	text := ""
+	// cut takes back the separator behind the last word.
+	cut := func() { text = text[:max(0, len(text)-1)] }
 	for _, line := range lines {
 		if line == "---" {
 			break
@@ -198,21 +201,17 @@ func prose(lines []string) string {
 		start := strings.TrimLeft(line, " ")
 		switch {
 		case line == "":
-			text.WriteString("\n\n")
-			end = ""
+			cut()
+			text += "\n\n"
 		case strings.HasPrefix(start, "TODO"), strings.HasPrefix(start, "+"):
 		case line != strings.TrimLeft(line, " \t"):
-			if !strings.HasSuffix(text.String(), "\n\n") || end != "" {
-				text.WriteString("\n")
-			}
-			text.WriteString(line)
-			end = "\n"
+			cut()
+			text += "\n" + line + "\n"
 		default:
-			text.WriteString(end + line)
-			end = " "
+			text += line + " "
 		}
 	}
-	return strings.TrimRight(text.String(), "\n ")
+	return strings.TrimRight(text, "\n ")
 }
 
 // sortedKeys are a map's keys in order, so that the output does not depend on the run.

@@ -112,7 +112,7 @@ func (s *sources) load(pkgPath string) (*source, error) {
 		}
 		for _, decl := range file.Decls {
 			if general, ok := decl.(*ast.GenDecl); ok {
-				pkg.addDecl(general)
+				s.addDecl(pkg, general, file)
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (s *sources) load(pkgPath string) (*source, error) {
 	return pkg, nil
 }
 
-func (p *source) addDecl(decl *ast.GenDecl) {
+func (s *sources) addDecl(p *source, decl *ast.GenDecl, file *ast.File) {
 	for _, spec := range decl.Specs {
 		switch spec := spec.(type) {
 		case *ast.TypeSpec:
@@ -138,24 +138,54 @@ func (p *source) addDecl(decl *ast.GenDecl) {
 			}
 			p.types[spec.Name.Name] = found
 		case *ast.ValueSpec:
-			p.addConstant(spec, decl)
+			s.addConstant(p, spec, decl, file)
 		}
 	}
 }
 
-func (p *source) addConstant(spec *ast.ValueSpec, decl *ast.GenDecl) {
-	named, ok := spec.Type.(*ast.Ident)
-	if decl.Tok != token.CONST || !ok || len(spec.Values) != 1 {
+// addConstant takes `Name Type = value` and `Name = Type(value)` of string types.
+func (s *sources) addConstant(p *source, spec *ast.ValueSpec, decl *ast.GenDecl, file *ast.File) {
+	if decl.Tok != token.CONST || len(spec.Values) != 1 {
 		return
 	}
-	literal, ok := spec.Values[0].(*ast.BasicLit)
-	if !ok || literal.Kind != token.STRING {
+	typeName, value := spec.Type, spec.Values[0]
+	if call, ok := value.(*ast.CallExpr); ok && typeName == nil && len(call.Args) == 1 {
+		typeName, value = call.Fun, call.Args[0]
+	}
+	named, ok := typeName.(*ast.Ident)
+	if !ok {
 		return
 	}
-	if value, err := strconv.Unquote(literal.Value); err == nil {
-		found := constant{name: spec.Names[0].Name, value: value, comment: parseComment(spec.Doc)}
+	if text, ok := s.text(value, file); ok {
+		found := constant{name: spec.Names[0].Name, value: text, comment: parseComment(spec.Doc)}
 		p.constants[named.Name] = append(p.constants[named.Name], found)
 	}
+}
+
+// text is the value of a string literal, or of a constant of another package.
+func (s *sources) text(value ast.Expr, file *ast.File) (string, bool) {
+	switch value := value.(type) {
+	case *ast.BasicLit:
+		text, err := strconv.Unquote(value.Value)
+		return text, err == nil && value.Kind == token.STRING
+	case *ast.SelectorExpr:
+		pkg, ok := value.X.(*ast.Ident)
+		if !ok {
+			return "", false
+		}
+		for _, spec := range file.Imports {
+			path, _ := strconv.Unquote(spec.Path.Value)
+			name := path[strings.LastIndex(path, "/")+1:]
+			if spec.Name != nil {
+				name = spec.Name.Name
+			}
+			if name == pkg.Name {
+				text, err := s.constant(path, value.Sel.Name)
+				return text, err == nil
+			}
+		}
+	}
+	return "", false
 }
 
 // fieldNames are the Go names that a struct field declares; an embedded one is named by its type.
