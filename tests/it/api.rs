@@ -1,7 +1,9 @@
 //! What an object is: encodings and patches, compared with Kubernetes' own code.
+#![allow(clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod codec;
 mod mutate;
+mod openapi;
 mod oracle;
 mod patch;
 mod protobuf;

@@ -65,6 +65,9 @@ var metaKinds = []any{
 	metav1.PartialObjectMetadataList{}, metav1.List{},
 }
 
+// otherTypes are no kinds, but OpenAPI documents name them.
+var otherTypes = []any{metav1.Patch{}}
+
 // gaKinds lists all entry points, sorted by group, version and name.
 func gaKinds() ([]kind, error) {
 	scheme := runtime.NewScheme()

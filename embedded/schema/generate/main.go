@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 )
 
 func main() {
@@ -37,6 +38,11 @@ func run(args []string) error {
 	model := newModel(newSources())
 	for _, root := range roots {
 		if err := model.addKind(root); err != nil {
+			return err
+		}
+	}
+	for _, other := range otherTypes {
+		if _, err := model.refer(reflect.TypeOf(other)); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ use crate::api::schema::Schema;
 use crate::api::tree::Value;
 
 mod read;
-mod wire;
+pub(in crate::api) mod wire;
 mod write;
 
 pub use read::decode;

@@ -221,11 +221,7 @@ fn broken_protobuf_is_refused() {
     assert_eq!(refused(&[0x08, 0x01]).to_string(), "proto: wrong wireType = 0 for field 1");
     assert_eq!(refused(&[0x00]).to_string(), "proto: illegal tag 0 (wire type 0)");
     assert_eq!(refused(&[0xff; 11]).to_string(), "proto: integer overflow");
-    let mut nested = Vec::new();
-    for _ in 0..10_000 {
-        nested.push(0x0b);
-    }
-    assert_eq!(refused(&nested).to_string(), "unexpected EOF");
+    assert_eq!(refused(&[0x0b; 10_000]).to_string(), "unexpected EOF");
     // An unknown field is passed.
     assert!(protobuf::decode(&[0xf8, 0x7f, 0x01], &deployment()).is_ok());
 }

@@ -2,8 +2,8 @@
 //!
 //! | directive | in | what it does |
 //! |---|---|---|
-//! | `$patch: replace` | an object or an item | the patch's value replaces the object, or the list |
-//! | `$patch: delete` | an object or an item | empties the object, or removes the item of that key |
+//! | `$patch: replace` | an object or an item | the patch's value replaces the object or list |
+//! | `$patch: delete` | an object or an item | empties the object, or removes that key's item |
 //! | `$retainKeys: [k]` | an object | removes all other keys |
 //! | `$deleteFromPrimitiveList/x: [v]` | beside list x | removes values |
 //! | `$setElementOrder/x: [k]` | beside list x | orders the items |

@@ -136,9 +136,4 @@ impl Answer {
     pub fn strict(&self) -> Vec<&str> {
         self.0.get("strict").items().iter().map(Value::str).collect()
     }
-
-    /// A text.
-    pub fn text(&self) -> &str {
-        self.0.get("text").str()
-    }
 }

@@ -145,30 +145,30 @@ impl<'a> Reader<'a> {
 
 /// Writes a message from its end to its beginning: when a nested message's length is due, the
 /// message is already there. Fields must be written in descending order.
-pub(super) struct Writer {
+pub(in crate::api) struct Writer {
     /// The message is at the end of this.
     buffer: Vec<u8>,
     start: usize,
 }
 
 impl Writer {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+    pub(in crate::api) fn with_capacity(capacity: usize) -> Self {
         Self { buffer: vec![0; capacity], start: capacity }
     }
 
     /// How many bytes have been written.
-    pub(super) const fn len(&self) -> usize {
+    pub(in crate::api) const fn len(&self) -> usize {
         self.buffer.len() - self.start
     }
 
     /// The message.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(in crate::api) fn finish(mut self) -> Vec<u8> {
         self.buffer.drain(..self.start);
         self.buffer
     }
 
     /// Puts bytes before all that has been written.
-    pub(super) fn raw(&mut self, bytes: &[u8]) {
+    pub(in crate::api) fn raw(&mut self, bytes: &[u8]) {
         if self.start < bytes.len() {
             let grown = (self.buffer.len() * 2).max(self.len() + bytes.len()).max(64);
             let mut buffer = vec![0; grown];
@@ -201,26 +201,26 @@ impl Writer {
 
     /// A varint field.
     #[allow(clippy::cast_sign_loss, reason = "negative numbers stand as two's complement")]
-    pub(super) fn int(&mut self, number: u32, value: i64) {
+    pub(in crate::api) fn int(&mut self, number: u32, value: i64) {
         self.raw_varint(value as u64);
         self.tag(number, 0);
     }
 
     /// A double field.
-    pub(super) fn double(&mut self, number: u32, value: f64) {
+    pub(in crate::api) fn double(&mut self, number: u32, value: f64) {
         self.raw(&value.to_le_bytes());
         self.tag(number, 1);
     }
 
     /// A string or bytes field.
-    pub(super) fn bytes(&mut self, number: u32, bytes: &[u8]) {
+    pub(in crate::api) fn bytes(&mut self, number: u32, bytes: &[u8]) {
         self.raw(bytes);
         self.raw_varint(bytes.len() as u64);
         self.tag(number, 2);
     }
 
     /// A message field, whose fields `write` writes.
-    pub(super) fn nested<E>(
+    pub(in crate::api) fn nested<E>(
         &mut self,
         number: u32,
         write: impl FnOnce(&mut Self) -> Result<(), E>,

@@ -89,6 +89,10 @@ func serve(asked request, given *answer) (err error) {
 		return merge(asked.Original, asked.Patch, given)
 	case "json-patch":
 		return jsonPatch(asked.Original, asked.Patch, given)
+	case "openapi-v2":
+		return openapiV2([]byte(asked.Text), asked.Bytes, given)
+	case "openapi-v3":
+		return openapiV3([]byte(asked.Text), given)
 	case "quantity":
 		return quantity(asked.Text, given)
 	}
