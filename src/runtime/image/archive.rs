@@ -30,13 +30,19 @@ const INDEX_DEPTH_MAX: u32 = 4;
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const OCI_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Takes in every image of the archive at `path` that is for this machine.
-pub(super) fn import(store: &Store, path: &Path) -> Result<Vec<Arc<Image>>> {
+/// Takes in every image of the archive at `path` that is for this machine; pruning spares those
+/// that are `pinned`.
+pub(super) fn import(store: &Store, path: &Path, pinned: bool) -> Result<Vec<Arc<Image>>> {
     let lease = Lease::begin(&store.layout)?;
-    import_under(store, &lease, path).inspect_err(|_| store.abandon(&lease))
+    import_under(store, &lease, path, pinned).inspect_err(|_| store.abandon(&lease))
 }
 
-fn import_under(store: &Store, lease: &Lease, path: &Path) -> Result<Vec<Arc<Image>>> {
+fn import_under(
+    store: &Store,
+    lease: &Lease,
+    path: &Path,
+    pinned: bool,
+) -> Result<Vec<Arc<Image>>> {
     let archive = Archive::open(path, lease.dir())?;
     let found = if archive.has("index.json") { archive.find_oci(store)? } else { Vec::new() };
     let named = found.iter().any(|image| !image.names.is_empty());
@@ -51,7 +57,9 @@ fn import_under(store: &Store, lease: &Lease, path: &Path) -> Result<Vec<Arc<Ima
     }
     let arrivals: Result<Vec<Arrival>> =
         found.into_iter().map(|image| archive.take_in(store, lease, image)).collect();
-    store.admit(lease, arrivals?)
+    let mut arrivals = arrivals?;
+    arrivals.iter_mut().for_each(|arrival| arrival.pinned = pinned);
+    store.admit(lease, arrivals)
 }
 
 /// An image found in an archive.
@@ -333,7 +341,7 @@ impl Archive {
         blob::put(&store.layout, lease.dir(), &image.id, &image.config)?;
         blob::put(&store.layout, lease.dir(), &manifest, &image.manifest)?;
         let Found { names, id, target, .. } = image;
-        Ok(Arrival { names, id, manifest, target, size_bytes })
+        Ok(Arrival { names, id, manifest, target, size_bytes, pinned: false })
     }
 }
 

@@ -76,7 +76,8 @@ impl BlobWriter {
 
 /// Stores a small document whose digest is known to be right.
 pub(super) fn put(layout: &Layout, scratch: &Path, digest: &Digest, bytes: &[u8]) -> Result<()> {
-    if std::fs::metadata(layout.blob(digest)).is_ok_and(|meta| meta.len() == bytes.len() as u64) {
+    // Compared as a whole, so that a damaged one is replaced.
+    if std::fs::read(layout.blob(digest)).is_ok_and(|known| known == bytes) {
         return Ok(());
     }
     let mut writer = BlobWriter::open(scratch.join(digest.hex()), digest)?;

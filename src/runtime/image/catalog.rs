@@ -39,8 +39,24 @@ pub struct Image {
     pub disk_bytes: u64,
     /// When it came.
     pub added_at: Wall,
+    /// Came from the import directory: may be impossible to get again, so that pruning spares it.
+    pub pinned: bool,
     /// How it wants to be run.
     pub config: ImageConfig,
+}
+
+impl Image {
+    /// Its name for people: a tag if it has one.
+    pub fn name(&self) -> String {
+        let known = self.tags.first().or(self.repo_digests.first());
+        known.cloned().unwrap_or_else(|| self.id.to_string())
+    }
+
+    /// The name that will mean this very image for ever: a repository with a digest if there is
+    /// one, else the id. What a pod's status calls imageID.
+    pub fn lasting_name(&self) -> String {
+        self.repo_digests.first().cloned().unwrap_or_else(|| self.id.to_string())
+    }
 }
 
 /// One image as it stands in the index.
@@ -50,6 +66,8 @@ pub(super) struct Record {
     pub target: Digest,
     pub size_bytes: u64,
     pub added_at_s: i64,
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 /// The content of `index.json`.
@@ -122,7 +140,14 @@ impl Stamp {
 impl Catalog {
     /// Is this still what the disk says?
     pub(super) fn is_current(&self, layout: &Layout) -> bool {
-        self.stamp == Stamp::of(layout)
+        self.stamp.is_some() && self.stamp == Stamp::of(layout)
+    }
+
+    /// The same images, to be read again at the next occasion.
+    ///
+    /// For one's own changes: two in a row may look alike by their files' attributes.
+    pub(super) fn outdated(&self) -> Catalog {
+        Catalog { stamp: None, images: self.images.clone(), names: self.names.clone() }
     }
 
     /// Reads the index; images that `known` has read before are not read again.
@@ -200,6 +225,7 @@ fn load_image(
         size_bytes: record.size_bytes,
         disk_bytes,
         added_at: Wall::from_seconds(record.added_at_s),
+        pinned: record.pinned,
         config,
     })
 }

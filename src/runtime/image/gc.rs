@@ -1,8 +1,8 @@
 //! What may go: one sweep that keeps what is referred to and removes everything else.
 //!
-//! Contract: runs under the store's lock. Content is live if the index, a container, a lease or a
-//! pull that is to be resumed speaks of it; no other state decides, so that a sweep may run at any time and any number of
-//! times.
+//! Contract: runs under the store's lock. Content is live if the index, a container, a lease or
+//! a pull that is to be resumed speaks of it; no other state decides, so that a sweep may run at
+//! any time and any number of times.
 
 use std::collections::HashSet;
 use std::path::Path;

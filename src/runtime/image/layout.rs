@@ -5,7 +5,7 @@
 //! index.json               images and their names
 //! blobs/<algorithm>/<hex>  manifests, configurations, and layers that wait to be unpacked
 //! layers/<12 hex>/         one per chain id: fs/ is the tree, layer.json says which it is
-//! containers/<id>/         upper/, work/, rootfs/ of one container; container.json names its layers
+//! containers/<id>/         upper/, work/, rootfs/ of one container; container.json: its layers
 //! ingest/<operation>/      work in progress; its file `pins` is locked while the operation lives
 //! partial/<hex>            downloads that broke off, for their next attempt
 //! empty/                   the lowest layer of an image that has none

@@ -16,8 +16,9 @@ use super::container::{self, Prepared};
 use super::digest::Digest;
 use super::error::{Error, Result, blocking, io_error};
 use super::gc;
+use super::import_dir::{self, Imported};
 use super::layer::{self, LayerInfo, Source, Usage};
-use super::layout::Layout;
+use super::layout::{Layout, Locked};
 use super::lease::Lease;
 use super::platform::Platform;
 use super::reference::Reference;
@@ -65,12 +66,15 @@ pub(super) struct Arrival {
     pub manifest: Digest,
     pub target: Digest,
     pub size_bytes: u64,
+    /// Pruning spares it.
+    pub pinned: bool,
 }
 
 /// Which images may go.
 #[derive(Debug, Clone, Default)]
 pub struct PruneRequest {
-    /// Ids of images that stay whatever else is said. Those of containers here stay anyway.
+    /// Ids of images that stay whatever else is said. Those of containers here, and those from
+    /// the import directory, stay anyway.
     pub keep: HashSet<Digest>,
     /// Images that were used, or came, less than this ago stay.
     pub unused_for: Duration,
@@ -123,7 +127,16 @@ impl Store {
     /// tar, tar.gz or tar.zst. What is here already is not unpacked again.
     pub async fn import(self: &Arc<Self>, path: PathBuf) -> Result<Vec<Arc<Image>>> {
         let store = Arc::clone(self);
-        blocking(move || archive::import(&store, &path)).await
+        blocking(move || archive::import(&store, &path, false)).await
+    }
+
+    /// Takes in all archives of a directory that are new or changed since the last time, and pins
+    /// their images. Returns what was done about each of them; the rest is not touched.
+    ///
+    /// Archives are files named `*.tar`, `*.tar.gz`, `*.tgz`, `*.tar.zst`; all else is passed over.
+    pub async fn import_dir(self: &Arc<Self>, dir: PathBuf) -> Result<Vec<Imported>> {
+        let store = Arc::clone(self);
+        blocking(move || import_dir::import_dir(&store, &dir)).await
     }
 
     /// Removes a name, and the image with its last name; an id removes the image with all names.
@@ -224,7 +237,7 @@ impl Store {
 /// The same without async, for the blocking threads.
 impl Store {
     /// The index as it is on the disk now.
-    fn catalog(&self) -> Result<Arc<Catalog>> {
+    pub(super) fn catalog(&self) -> Result<Arc<Catalog>> {
         let known = Arc::clone(&self.catalog.read());
         if known.is_current(&self.layout) {
             return Ok(known);
@@ -232,6 +245,13 @@ impl Store {
         let fresh = Arc::new(Catalog::load(&self.layout, &known)?);
         *self.catalog.write() = Arc::clone(&fresh);
         Ok(fresh)
+    }
+
+    fn save(&self, index: &Index, locked: &Locked) -> Result<()> {
+        let saved = index.save(&self.layout, locked);
+        let mut catalog = self.catalog.write();
+        *catalog = Arc::new(catalog.outdated());
+        saved
     }
 
     fn find(&self, reference: &str) -> Result<Option<Arc<Image>>> {
@@ -280,17 +300,24 @@ impl Store {
                 target: arrival.target.clone(),
                 size_bytes: arrival.size_bytes,
                 added_at_s: clock::now().seconds(),
+                pinned: arrival.pinned,
             };
             // An image that comes again may have been packed anew, but is as old as before.
-            let added_at_s = index.images.get(&arrival.id).map(|known| known.added_at_s);
-            let record = Record { added_at_s: added_at_s.unwrap_or(record.added_at_s), ..record };
+            let record = match index.images.get(&arrival.id) {
+                Some(known) => Record {
+                    added_at_s: known.added_at_s,
+                    pinned: known.pinned || record.pinned,
+                    ..record
+                },
+                None => record,
+            };
             index.images.insert(arrival.id.clone(), record);
             for name in &arrival.names {
                 index.names.insert(name.clone(), arrival.id.clone());
             }
         }
         if index != before {
-            index.save(&self.layout, &locked)?;
+            self.save(&index, &locked)?;
         }
         // Layers are unpacked now; their packed form goes.
         gc::sweep(&self.layout, &locked, lease)?;
@@ -330,7 +357,7 @@ impl Store {
             }
             index.forget(&image.id);
         }
-        index.save(&self.layout, &locked)?;
+        self.save(&index, &locked)?;
         gc::sweep(&self.layout, &locked, &lease)?;
         Ok(true)
     }
@@ -362,7 +389,7 @@ impl Store {
             pruned.images.push(image.id.clone());
         }
         if !pruned.images.is_empty() {
-            index.save(&self.layout, &locked)?;
+            self.save(&index, &locked)?;
         }
         gc::sweep(&self.layout, &locked, &lease)?;
         self.used.lock().retain(|id, _| index.images.contains_key(id));
@@ -378,7 +405,8 @@ impl Store {
         let now = clock::now();
         let mut found: Vec<Arc<Image>> = catalog
             .images()
-            .filter(|image| !request.keep.contains(&image.id) && !busy.contains(&image.id))
+            .filter(|image| !image.pinned && !request.keep.contains(&image.id))
+            .filter(|image| !busy.contains(&image.id))
             .filter(|image| now.since(last_use(image)) >= request.unused_for)
             .cloned()
             .collect();
@@ -406,7 +434,7 @@ impl Store {
             // A layer is gone: without the record the next pull brings it back.
             let mut index = Index::load(&self.layout)?;
             index.forget(image);
-            index.save(&self.layout, &locked)?;
+            self.save(&index, &locked)?;
         }
         prepared
     }

@@ -138,7 +138,10 @@ impl TestImage {
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
         let config = config.to_string().into_bytes();
-        let describe = |bytes: &[u8], kind: &str| serde_json::json!({"mediaType": kind, "digest": Digest::of(bytes), "size": bytes.len()});
+        let describe = |bytes: &[u8], kind: &str| {
+            let (digest, size) = (Digest::of(bytes), bytes.len());
+            serde_json::json!({"mediaType": kind, "digest": digest, "size": size})
+        };
         let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
         let manifest = serde_json::json!({
             "schemaVersion": 2,

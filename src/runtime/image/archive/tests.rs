@@ -20,7 +20,7 @@ impl Bench {
     fn import(&self, name: &str, archive: &[u8]) -> Result<Vec<Arc<Image>>> {
         let path = self.tmp.path().join(name);
         std::fs::write(&path, archive).unwrap();
-        import(&self.store, &path)
+        import(&self.store, &path, false)
     }
 
     fn assert_empty(&self) {
@@ -178,6 +178,6 @@ fn broken_archives_are_refused_and_leave_nothing() {
         bench.assert_empty();
     }
     let bench = Bench::new();
-    let error = import(&bench.store, Path::new("/nonexistent.tar")).unwrap_err().to_string();
+    let error = import(&bench.store, Path::new("/nonexistent.tar"), false).unwrap_err().to_string();
     assert!(error.starts_with("cannot open /nonexistent.tar: No such file"), "{error}");
 }

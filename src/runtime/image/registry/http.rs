@@ -28,6 +28,9 @@ use crate::limits;
 
 type Sender = SendRequest<Full<Bytes>>;
 
+/// Addresses of one host that are tried.
+const ADDRESSES_MAX: usize = 4;
+
 /// The connections of one pull.
 #[derive(Debug)]
 pub(super) struct Http {
@@ -152,8 +155,8 @@ impl Http {
         tls: Option<&Arc<ClientConfig>>,
     ) -> std::io::Result<Sender> {
         let mut tcp = match self.proxy.of(origin) {
-            Some(proxy) => TcpStream::connect((proxy.host.as_str(), proxy.port)).await?,
-            None => TcpStream::connect((origin.host.as_str(), origin.port)).await?,
+            Some(proxy) => self.reach(&proxy.host, proxy.port).await?,
+            None => self.reach(&origin.host, origin.port).await?,
         };
         tcp.set_nodelay(true)?;
         if !origin.secure {
@@ -166,6 +169,21 @@ impl Http {
         let name = ServerName::try_from(origin.host.clone()).map_err(std::io::Error::other)?;
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(config));
         start(connector.connect(name, tcp).await?).await
+    }
+
+    /// Tries the addresses of a host in turn; one that swallows packets leaves time for others.
+    async fn reach(&self, host: &str, port: u16) -> std::io::Result<TcpStream> {
+        let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+        let share = self.deadlines.connect / addresses.len().clamp(1, ADDRESSES_MAX) as u32;
+        let mut error = std::io::Error::other(format!("{host} has no address"));
+        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+            error = match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(e)) => e,
+                Err(_) => std::io::Error::other(format!("no connection within {}", seconds(share))),
+            };
+        }
+        Err(error)
     }
 
     fn keep(&self, origin: &Origin, sender: Sender) {

@@ -1,4 +1,4 @@
-//! Docker's configuration files as pull secrets carry them, and which of their entries fit an image.
+//! Docker's configuration files as pull secrets carry them, and which entries fit an image.
 //!
 //! The rules are the kubelet's: globs within each part of the host name, equal ports, the path as
 //! a prefix; the most specific entry comes first.

@@ -20,7 +20,7 @@ use super::super::store::{Arrival, Store};
 use super::credentials::Credentials;
 use super::endpoint::endpoints;
 use super::http::Http;
-use super::remote::{Fetched, Remote, Wanted};
+use super::remote::{Fetched, Remote, Wanted, in_order, is_silence};
 use super::settings::{Deadlines, Registries};
 use super::tls::TlsConfigs;
 use super::transfer::{RETRY_FIRST, RETRY_LAST, Transfer};
@@ -140,10 +140,10 @@ impl Pull {
     /// Asks all endpoints in turn.
     async fn ask(&self, wanted: Wanted<'_>) -> Result<Fetched> {
         let mut worst: Option<Error> = None;
-        for remote in &self.remotes {
+        for remote in in_order(&self.remotes) {
             match self.persist(wanted, remote).await {
                 Ok(found) => return Ok(found),
-                Err(e) => worst = Some(weightier(worst, e, remote)),
+                Err(e) => worst = Some(remote.weigh(worst, e)),
             }
         }
         Err(worst.unwrap_or_else(|| self.missing("no endpoint to ask")))
@@ -296,6 +296,7 @@ impl Pull {
             manifest: found.digest.clone(),
             target: found.target,
             size_bytes: documents + layers,
+            pinned: false,
         };
         blocking(move || {
             blob::put(&store.layout, lease.dir(), &id, &config)?;
@@ -317,20 +318,5 @@ impl Pull {
         }
         let transfer = Transfer::begin(&self.store, &self.lease, layer, &self.what).await?;
         transfer.run(&self.remotes).await
-    }
-}
-
-/// No answer at all: worth another attempt.
-pub(super) fn is_silence(error: &Error) -> bool {
-    matches!(error, Error::Transport { .. })
-}
-
-/// Of two endpoints' errors the one to show: what one says is worth more than that another is
-/// silent, and the registry itself, which is asked last, knows best.
-pub(super) fn weightier(earlier: Option<Error>, error: Error, remote: &Remote) -> Error {
-    tracing::debug!(endpoint = %remote.endpoint.shown(), error = %error, "endpoint failed");
-    match earlier {
-        Some(said) if is_silence(&error) && !is_silence(&said) => said,
-        _ => error,
     }
 }

@@ -1,6 +1,7 @@
 //! One endpoint spoken to: authentication, redirections, and what its status codes mean.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, RANGE,
@@ -32,6 +33,15 @@ pub(super) struct Remote {
     authorization: tokio::sync::Mutex<Option<HeaderValue>>,
     /// The image, for messages.
     what: String,
+    /// It was silent: others are asked first for the rest of the pull.
+    is_silent: AtomicBool,
+}
+
+/// Endpoints in the order in which to ask them now: those that were silent come last.
+pub(super) fn in_order(remotes: &[Remote]) -> impl Iterator<Item = &Remote> {
+    let (silent, others): (Vec<&Remote>, Vec<&Remote>) =
+        remotes.iter().partition(|remote| remote.is_silent.load(Ordering::Relaxed));
+    others.into_iter().chain(silent)
 }
 
 /// A small document to ask for.
@@ -78,6 +88,20 @@ impl Remote {
             registries: Arc::clone(registries),
             authorization: tokio::sync::Mutex::new(None),
             what: what.to_string(),
+            is_silent: AtomicBool::new(false),
+        }
+    }
+
+    /// Of two endpoints' errors, this one's being the later, the one to show: what one says is
+    /// worth more than that another is silent, and the registry itself, asked last, knows best.
+    pub(super) fn weigh(&self, earlier: Option<Error>, error: Error) -> Error {
+        tracing::debug!(endpoint = %self.endpoint.shown(), error = %error, "endpoint failed");
+        if is_silence(&error) {
+            self.is_silent.store(true, Ordering::Relaxed);
+        }
+        match earlier {
+            Some(said) if is_silence(&error) && !is_silence(&said) => said,
+            _ => error,
         }
     }
 
@@ -258,6 +282,11 @@ impl Remote {
             _ => self.transport("request to", &answer.url, reason),
         })
     }
+}
+
+/// No answer at all: worth another attempt.
+pub(super) fn is_silence(error: &Error) -> bool {
+    matches!(error, Error::Transport { .. })
 }
 
 fn accept_manifests() -> HeaderMap {

@@ -17,7 +17,7 @@ use crate::runtime::image::{
     Class, Error, Image, Platform, PruneRequest, Reference, Result, Store,
 };
 
-/// A store, and settings with deadlines that a test can wait for.
+/// A store, and settings for registries.
 struct Bench {
     tmp: tempfile::TempDir,
     store: Arc<Store>,
@@ -34,10 +34,16 @@ impl Bench {
         let store = Store::open(&tmp.path().join("images")).unwrap();
         let path = tmp.path().join("registries.yaml");
         std::fs::write(&path, yaml).unwrap();
-        let mut registries = Registries::load(&path).unwrap();
-        let second = Duration::from_secs(1);
-        registries.deadlines = Deadlines { connect: second, response: second, stall: second };
+        let registries = Registries::load(&path).unwrap();
         Bench { tmp, store, registries }
+    }
+
+    /// With deadlines that a test can wait for.
+    fn impatient() -> Bench {
+        let mut bench = Bench::new();
+        let soon = Duration::from_millis(400);
+        bench.registries.deadlines = Deadlines { connect: soon, response: soon, stall: soon };
+        bench
     }
 
     async fn pull_as(&self, name: &str, credentials: &Credentials) -> Result<Arc<Image>> {
@@ -279,9 +285,9 @@ async fn a_registry_that_hangs_is_given_up() {
     for part in ["/manifests/", test.id().as_str(), layer_of(&test).as_str()] {
         let hung = part.to_string();
         let server = Fake::start(&test, move |a| a.is(&hung).then_some(Reply::Hang)).await;
-        let error = Bench::new().refusal(&server.image("app:1")).await;
+        let error = Bench::impatient().refusal(&server.image("app:1")).await;
         assert_eq!(error.class(), Class::Transport, "{part}: {error}");
-        assert!(error.to_string().contains("no answer within 1 s"), "{error}");
+        assert!(error.to_string().contains("no answer within 0.4 s"), "{error}");
     }
     let part = layer_of(&test);
     let body = test.layers[1].0.clone();
@@ -289,13 +295,17 @@ async fn a_registry_that_hangs_is_given_up() {
         let whole = Reply::Send(200, Vec::new(), body.clone());
         a.is(&part).then(|| Reply::Stall(100, Box::new(whole)))
     });
-    let error = Bench::new().refusal(&server.await.image("app:1")).await;
-    assert!(error.to_string().contains("transfer stalled for 1 s"), "{error}");
-    // Nobody accepts: the backlog of a listener is as good as a dead host.
-    let error = Bench::with("mirrors: {'*': {endpoint: ['http://127.0.0.1:1']}}")
-        .refusal("127.0.0.1:1/app:1")
-        .await;
+    let error = Bench::impatient().refusal(&server.await.image("app:1")).await;
+    assert!(error.to_string().contains("transfer stalled for 0.4 s"), "{error}");
+    let error = Bench::new().refusal("127.0.0.1:1/app:1").await;
     assert!(error.to_string().contains("Connection refused"), "{error}");
+    // A host that swallows packets: nobody takes connections from a full queue.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    nix::sys::socket::listen(&silent, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let _first = std::net::TcpStream::connect(address).unwrap();
+    let error = Bench::impatient().refusal(&format!("{address}/app:1")).await;
+    assert!(error.to_string().contains("no connection within 0.4 s"), "{error}");
 }
 
 #[tokio::test]
@@ -510,18 +520,22 @@ async fn credentials_stay_with_the_host_they_are_for() {
 #[tokio::test]
 async fn mirrors_stand_in_and_the_registry_itself_comes_last() {
     let test = image();
+    let dead = Fake::start(&test, |_| Some(Reply::Reset)).await;
     let lacking = Fake::start(&test, |_| Some(Reply::status(404))).await;
     let mirror = Fake::start(&test, |asked| (!asked.is("/top/app/")).then(|| Reply::status(404)));
     let (mirror, registry) = (mirror.await, Fake::start(&test, |_| None).await);
     let yaml = format!(
-        "mirrors:\n  '127.0.0.1:{}':\n    endpoint: ['http://127.0.0.1:1', 'http://127.0.0.1:{}', \
-         'http://127.0.0.1:{}/v2/proxy']\n    rewrite: {{'^lib/(.*)': 'top/$1'}}",
-        registry.port, lacking.port, mirror.port
+        "mirrors:\n  '127.0.0.1:{}':\n    endpoint: ['http://127.0.0.1:{}', \
+         'http://127.0.0.1:{}', 'http://127.0.0.1:{}/v2/proxy']\n    \
+         rewrite: {{'^lib/(.*)': 'top/$1'}}",
+        registry.port, dead.port, lacking.port, mirror.port
     );
     let bench = Bench::with(&yaml);
     let pulled = bench.pull(&registry.image("lib/app:1")).await.unwrap();
     assert_eq!(pulled.tags, [registry.image("lib/app:1")]);
     assert!(registry.asked().is_empty());
+    // Once it was silent, it is not asked for every layer again.
+    assert_eq!(dead.asked().len(), crate::limits::REGISTRY_ATTEMPTS_MAX as usize);
     let ns = format!("?ns=127.0.0.1%3A{}", registry.port);
     assert!(mirror.asked()[0].path.starts_with("/v2/proxy/top/app/manifests/1"));
     assert!(mirror.asked().iter().all(|a| a.path.ends_with(&ns)));

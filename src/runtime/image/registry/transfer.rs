@@ -12,8 +12,7 @@ use super::super::lease::Lease;
 use super::super::manifest::Descriptor;
 use super::super::store::Store;
 use super::http::Answer;
-use super::pull::{is_silence, weightier};
-use super::remote::Remote;
+use super::remote::{Remote, in_order, is_silence};
 use crate::limits;
 use crate::util::backoff::Backoff;
 
@@ -82,12 +81,12 @@ impl Transfer {
 
     async fn download(&mut self, remotes: &[Remote]) -> Result<()> {
         let mut worst: Option<Error> = None;
-        for remote in remotes {
+        for remote in in_order(remotes) {
             match self.download_from(remote).await {
                 Ok(()) => return self.finish().await,
                 // The disk is the same for all endpoints.
                 Err(e @ (Error::DiskFull { .. } | Error::Io { .. })) => return Err(e),
-                Err(e) => worst = Some(weightier(worst, e, remote)),
+                Err(e) => worst = Some(remote.weigh(worst, e)),
             }
         }
         let detail = "no endpoint to ask".to_string();
