@@ -14,6 +14,7 @@ pub mod table;
 pub mod text;
 
 pub mod apps;
+pub mod authorization;
 pub mod coordination;
 pub mod core;
 pub mod discovery;

@@ -17,6 +17,8 @@ use crate::util::clock::Wall;
 
 mod apiextensions;
 mod apps;
+mod authentication;
+mod authorization;
 mod coordination;
 mod core;
 mod discovery;
@@ -31,6 +33,8 @@ pub fn builtin() -> Registry {
         core::GROUP,
         apiextensions::GROUP,
         apps::GROUP,
+        authentication::GROUP,
+        authorization::GROUP,
         coordination::GROUP,
         discovery::GROUP,
         events::GROUP,

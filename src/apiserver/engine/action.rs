@@ -1,5 +1,8 @@
 //! Posts that make no object of their resource: bindings, evictions, tokens, reviews.
 
+use std::sync::Arc;
+
+use super::create::check_namespace;
 use super::options::{DeleteOptions, Query, WriteOptions};
 use super::{Answer, Ask, Engine, Written, clock};
 use crate::admission::Operation;
@@ -22,6 +25,7 @@ impl Engine {
         let place = (&*resource.group, &*resource.plural, ask.subresource);
         let answer = match place {
             ("", "pods", "binding") => self.bind(ask, body, options).await,
+            ("", "bindings", "") => self.bind_named(ask, body, options).await,
             ("", "pods", "eviction") => self.evict(ask, body, options).await,
             ("", "serviceaccounts", "token") => self.issue(ask, body, options).await,
             ("authentication.k8s.io" | "authorization.k8s.io", ..) => self.review(ask, body),
@@ -34,13 +38,18 @@ impl Engine {
     fn review(&self, ask: &Ask, body: &Value) -> Result<Answer, Status> {
         let identity = self.identity.as_ref().ok_or_else(Status::no_such_path)?;
         let (user, authorizer) = (&ask.user, &*self.authorizer);
+        let mut given = body.clone();
+        check_namespace(&ask.namespace, &mut given)?;
+        let mut errors = Errors::default();
+        ask.resource.rules.validate(&given, &mut errors);
+        ask.valid("", errors)?;
+        let body = &given;
         let answer = match &*ask.resource.plural {
             "tokenreviews" => reviews::token(body, &identity.tokens)?,
             "selfsubjectreviews" => reviews::self_subject(body, user),
-            "selfsubjectaccessreviews" => reviews::self_access(body, user, authorizer)?,
-            "subjectaccessreviews" => reviews::access_of(body, None, authorizer)?,
-            "localsubjectaccessreviews" => {
-                reviews::access_of(body, Some(&ask.namespace), authorizer)?
+            "selfsubjectaccessreviews" => reviews::self_access(body, user, authorizer),
+            "subjectaccessreviews" | "localsubjectaccessreviews" => {
+                reviews::access_of(body, authorizer)
             }
             "selfsubjectrulesreviews" => reviews::self_rules(body, user, &identity.authorization)?,
             _ => return Err(Status::no_such_path()),
@@ -59,6 +68,20 @@ impl Engine {
         let mut request = body.clone();
         self.admit(ask, Operation::Create, &mut request, None, options).await?;
         identity.tokens.issue(&ask.namespace, &ask.name, &request).map(Answer::Made)
+    }
+
+    /// Assigns the pod to a node that the posted binding is named after.
+    async fn bind_named(
+        &self,
+        ask: &Ask,
+        body: &Value,
+        options: &WriteOptions,
+    ) -> Result<Answer, Status> {
+        let registry = self.registry();
+        let pods = registry.get("", "v1", "pods").ok_or_else(Status::no_such_path)?;
+        let (resource, name) = (Arc::clone(pods), body.name().to_owned());
+        let ask = Ask { resource, subresource: "binding", name, ..ask.clone() };
+        self.bind(&ask, body, options).await
     }
 
     /// Assigns a pod to a node.

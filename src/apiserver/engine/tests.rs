@@ -373,3 +373,31 @@ async fn watches_end_and_old_ones_are_told_so() {
     assert!(told(&mut short).await[0].starts_with('b'), "a last bookmark");
     assert!(short.next().await.is_none());
 }
+
+#[tokio::test]
+async fn a_binding_assigns_its_pod_by_either_path() {
+    let world = World::new();
+    let pods = world.ask("", "pods", "default", "");
+    let pod = |name: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"{name}"}},
+               "spec":{{"containers":[{{"name":"c","image":"i"}}]}}}}"#
+        )
+    };
+    let binding = r#"{"metadata":{"name":"a"},"target":{"kind":"Node","name":"n1"}}"#;
+    let bindings = world.ask("", "bindings", "default", "");
+    let options = WriteOptions::default();
+    let post = |ask: Ask, body: &str| {
+        let (body, engine, options) = (parse(body), &world.engine, &options);
+        async move { engine.post(&ask, body, options).await }
+    };
+    world.create(&pods, &pod("a")).await.unwrap();
+    post(bindings.clone(), binding).await.unwrap();
+    assert_eq!(world.get(&pods.named("a")).unwrap().at(&["spec", "nodeName"]).str(), "n1");
+    let status = post(bindings.clone(), binding).await.unwrap_err();
+    assert!(status.message.ends_with(r#"pod a is already assigned to node "n1""#), "{status:?}");
+    world.create(&pods, &pod("b")).await.unwrap();
+    let ask = Ask { subresource: "binding", ..pods.named("b") };
+    post(ask, r#"{"target":{"name":"n2"}}"#).await.unwrap();
+    assert_eq!(world.get(&pods.named("b")).unwrap().at(&["spec", "nodeName"]).str(), "n2");
+}
