@@ -108,7 +108,9 @@ fn difference(
 ) -> Vec<Call> {
     let mut by_ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for slice in existing {
-        by_ports.entry(slice.get("ports").to_string()).or_default().push(slice);
+        // No ports are stored as null, as an empty list, or not at all.
+        let ports = Value::Array(slice.get("ports").items().to_vec());
+        by_ports.entry(ports.to_string()).or_default().push(slice);
     }
     // A Service without pods still has a slice, so that one can see that it was looked at.
     let groups =
@@ -273,6 +275,15 @@ mod tests {
         let groups = BTreeMap::new();
         let calls = difference(&service(), &key(), vec![], groups);
         assert_eq!((calls.len(), calls[0].verb), (1, Verb::Create));
+    }
+
+    #[test]
+    fn a_placeholder_is_made_once() {
+        let mut stored = create(&service(), &key(), &Value::Array(vec![]), vec![]).body;
+        stored.entry("metadata").set("name", "a");
+        stored.remove("ports");
+        stored.remove("endpoints");
+        assert!(difference(&service(), &key(), vec![stored], BTreeMap::new()).is_empty());
     }
 
     #[test]
