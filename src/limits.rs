@@ -66,6 +66,8 @@ pub const RESOLV_CONF_AGE_MAX: Duration = Duration::from_secs(5);
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// Images that are pulled at once: each unpacks its layers in parallel already.
+pub const IMAGE_PULLS_MAX: usize = 3;
 /// What is read of a probe's answer, as kubelet does.
 pub const PROBE_BODY_BYTES_MAX: usize = 10 << 10;
 /// One SPDY frame; clients send what they read at once, 32 kB.

@@ -6,6 +6,8 @@
 
 /// Whether a pod may run on this node at all.
 pub mod admit;
+/// One command in a running container.
+pub mod command;
 /// What a node is told when it starts.
 pub mod config;
 /// What a container shall be.
@@ -14,6 +16,12 @@ pub mod container;
 pub mod dirs;
 /// Registers the node and keeps its object and Lease up to date.
 pub mod heartbeat;
+/// Lifecycle hooks.
+pub mod hook;
+/// Brings the images that containers need.
+pub mod images;
+/// Addresses, links and node ports of this node's pods.
+pub mod network;
 /// The ConfigMaps and Secrets that pods refer to.
 pub mod objects;
 /// A pod's life as a pure function.

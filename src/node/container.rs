@@ -1,5 +1,6 @@
 //! What a container shall be: a pod's spec, an image and the node together.
 
+pub mod build;
 pub mod env;
 pub mod expand;
 pub mod fields;
