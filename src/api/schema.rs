@@ -20,10 +20,18 @@ pub use table::{Field, Kind, ListType, MapType, Node, Strategy, Table, Type, bui
 /// The types of one kind. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
-    /// The table of a custom resource; `None` for the built-in one.
-    table: Option<Arc<Table>>,
+    /// What a custom resource brings; `None` for built-in kinds.
+    custom: Option<Arc<Custom>>,
     /// The index of the kind's node. 0 in either table: any JSON.
     root: u32,
+}
+
+/// A custom resource's own schema.
+#[derive(Debug)]
+struct Custom {
+    table: Table,
+    /// The `JSONSchemaProps` as text, for OpenAPI and validation.
+    open_api: String,
 }
 
 impl Schema {
@@ -33,7 +41,7 @@ impl Schema {
     /// `meta.k8s.io/v1`.
     pub fn of(group: &str, version: &str, kind: &str) -> Option<Self> {
         let root = builtin().kind(group, version, kind)?.index();
-        Some(Self { table: None, root })
+        Some(Self { custom: None, root })
     }
 
     /// The schema of a custom resource from its structural schema, an OpenAPI v3 `JSONSchemaProps`.
@@ -41,16 +49,22 @@ impl Schema {
     /// longer than 64 kB.
     pub fn custom(open_api: &Value, preserve: bool) -> Option<Self> {
         let (table, root) = build::custom(open_api, preserve)?;
-        Some(Self { table: Some(Arc::new(table)), root })
+        let custom = Custom { table, open_api: open_api.to_string() };
+        Some(Self { custom: Some(Arc::new(custom)), root })
     }
 
     /// The kind's node.
     pub fn root(&self) -> Node<'_> {
-        let table: &Table = match &self.table {
-            Some(table) => table,
+        let table: &Table = match &self.custom {
+            Some(custom) => &custom.table,
             None => builtin(),
         };
         table.node(self.root)
+    }
+
+    /// A custom resource's structural schema as JSON text.
+    pub fn open_api(&self) -> Option<&str> {
+        self.custom.as_deref().map(|custom| custom.open_api.as_str())
     }
 
     /// The kind's struct, if the schema has one.

@@ -12,6 +12,7 @@ mod documents;
 mod health;
 mod input;
 mod metrics;
+mod openapi;
 mod output;
 mod raw;
 mod render;
@@ -45,6 +46,7 @@ use crate::limits;
 use crate::util::clock;
 use documents::Documents;
 use metrics::{Labels, Metrics};
+use openapi::OpenApi;
 use request::{RequestInfo, Target};
 
 /// What a front is made of.
@@ -78,6 +80,7 @@ pub struct Front {
     pages: Vec<Page>,
     stop: watch::Receiver<bool>,
     documents: Documents,
+    openapi: OpenApi,
     metrics: Metrics,
     reads: Semaphore,
     writes: Semaphore,
@@ -96,6 +99,7 @@ impl Front {
             pages: parts.pages,
             stop: parts.stop,
             documents: Documents::default(),
+            openapi: OpenApi::default(),
             metrics: Metrics::default(),
             reads: Semaphore::new(limits::READS_AT_ONCE),
             writes: Semaphore::new(limits::WRITES_AT_ONCE),
@@ -189,13 +193,13 @@ impl Front {
         let request = Request::from_parts(parts, body);
         match &info.target {
             Target::Resource(path) => self.resource(user, info, path, request).await,
-            Target::Path => self.path(&user, info, &request),
+            Target::Path => self.path(&user, info, &request).await,
         }
     }
 
     /// Answers a path that is no resource.
-    fn path(
-        &self,
+    async fn path(
+        self: &Arc<Self>,
         user: &UserInfo,
         info: &RequestInfo,
         request: &Request<Incoming>,
@@ -214,6 +218,9 @@ impl Front {
         }
         if let Some(page) = self.pages.iter().find(|page| page.path == path) {
             return Ok(page.answer());
+        }
+        if path.starts_with("/openapi/") {
+            return self.openapi(path, info.query.get("hash"), request.headers()).await;
         }
         self.document(path, request.headers())
     }

@@ -27,18 +27,9 @@ use paths::Paths;
 /// The media type of version 2 in protobuf.
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// One resource in one version, as it is served.
-#[derive(Clone, Copy)]
-pub struct Served<'a> {
-    /// The registry's entry.
-    pub resource: &'a Resource,
-    /// A custom resource's structural schema, a `JSONSchemaProps`.
-    pub open_api: Option<&'a Value>,
-}
-
 /// What tells a document from any other: it changes when the document does. `served` are the
 /// resources of the document; hexadecimal.
-pub fn fingerprint(served: &[Served<'_>]) -> String {
+pub fn fingerprint(served: &[&Resource]) -> String {
     let mut hash = Context::new(&SHA512);
     let mut add = |text: &str| {
         hash.update(&text.len().to_le_bytes());
@@ -46,7 +37,7 @@ pub fn fingerprint(served: &[Served<'_>]) -> String {
     };
     add(env!("CARGO_PKG_VERSION"));
     add(builtin().release());
-    for Served { resource, open_api } in served {
+    for resource in served {
         for text in [&resource.group, &resource.version, &resource.kind, &resource.plural] {
             add(text);
         }
@@ -56,8 +47,8 @@ pub fn fingerprint(served: &[Served<'_>]) -> String {
             add(sub.name);
             add(&sub.verbs.join(","));
         }
-        if let Some(open_api) = open_api {
-            add(&open_api.to_string());
+        if let Some(open_api) = resource.schema.open_api() {
+            add(open_api);
         }
     }
     hash.finish().as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
@@ -75,7 +66,7 @@ pub fn v3_index<'a>(documents: impl Iterator<Item = (&'a str, &'a str)>) -> Valu
 }
 
 /// The document of version 3 for one group and version, as JSON. `served` are its resources.
-pub fn v3(group: &str, version: &str, served: &[Served<'_>]) -> Vec<u8> {
+pub fn v3(group: &str, version: &str, served: &[&Resource]) -> Vec<u8> {
     let mut document = Document::new(Dialect::V3, served);
     document.add_discovery(group, version);
     let mut text = Text::default();
@@ -97,7 +88,7 @@ pub fn v3(group: &str, version: &str, served: &[Served<'_>]) -> Vec<u8> {
 }
 
 /// The document of version 2 as JSON. `served` are all resources.
-pub fn v2(served: &[Served<'_>]) -> Vec<u8> {
+pub fn v2(served: &[&Resource]) -> Vec<u8> {
     let document = Document::v2(served);
     let mut text = Text::default();
     text.open(None);
@@ -116,7 +107,7 @@ pub fn v2(served: &[Served<'_>]) -> Vec<u8> {
 }
 
 /// The document of version 2 in protobuf.
-pub fn v2_protobuf(served: &[Served<'_>]) -> Vec<u8> {
+pub fn v2_protobuf(served: &[&Resource]) -> Vec<u8> {
     let document = Document::v2(served);
     let mut out = gnostic::Writer::default();
     out.head("2.0", &info());
@@ -156,19 +147,19 @@ fn definition_name(resource: &Resource) -> String {
 struct Document<'a> {
     dialect: Dialect,
     texts: Descriptions,
-    served: &'a [Served<'a>],
+    served: &'a [&'a Resource],
     /// Groups and versions whose discovery is a path of the document.
     groups: BTreeSet<(String, String)>,
 }
 
 impl<'a> Document<'a> {
-    fn new(dialect: Dialect, served: &'a [Served<'a>]) -> Self {
+    fn new(dialect: Dialect, served: &'a [&'a Resource]) -> Self {
         Self { dialect, texts: Descriptions::unpack(), served, groups: BTreeSet::new() }
     }
 
-    fn v2(served: &'a [Served<'a>]) -> Self {
+    fn v2(served: &'a [&'a Resource]) -> Self {
         let mut document = Self::new(Dialect::V2, served);
-        for Served { resource, .. } in served {
+        for resource in served {
             document.add_discovery(&resource.group, &resource.version);
         }
         document
@@ -185,8 +176,8 @@ impl<'a> Document<'a> {
             let (path, item) = paths::discovery(group, version, self.dialect);
             items.insert(path, item.encode());
         }
-        for served in self.served {
-            let paths = Paths { dialect: self.dialect, texts: &self.texts, served };
+        for resource in self.served {
+            let paths = Paths { dialect: self.dialect, texts: &self.texts, resource };
             for (path, item) in paths.items() {
                 items.insert(path, item.encode());
             }
@@ -198,18 +189,18 @@ impl<'a> Document<'a> {
 
     /// All definitions that the paths need, in order.
     fn each_definition(&self, mut take: impl FnMut(&str, Value)) {
-        let mut customs: BTreeMap<String, (&Served<'_>, bool)> = BTreeMap::new();
-        for served in self.served.iter().filter(|served| served.resource.custom) {
-            let name = definition_name(served.resource);
-            customs.insert(format!("{name}List"), (served, true));
-            customs.insert(name, (served, false));
+        let mut customs: BTreeMap<String, (&Resource, bool)> = BTreeMap::new();
+        for resource in self.served.iter().filter(|resource| resource.custom) {
+            let name = definition_name(resource);
+            customs.insert(format!("{name}List"), (resource, true));
+            customs.insert(name, (resource, false));
         }
         let mut names: BTreeSet<&str> = self.needed();
         names.extend(customs.keys().map(String::as_str));
         for name in names {
             let schema = match customs.get(name) {
-                Some((served, true)) => custom::list(served, self.dialect, &self.texts),
-                Some((served, false)) => custom::object(served, self.dialect, &self.texts),
+                Some((resource, true)) => custom::list(resource, self.dialect, &self.texts),
+                Some((resource, false)) => custom::object(resource, self.dialect, &self.texts),
                 None => match builtin().type_named(name) {
                     Some(ty) => self.built_in(ty),
                     None => continue,
@@ -238,7 +229,7 @@ impl<'a> Document<'a> {
         let meta =
             ["APIResourceList", "DeleteOptions", "Patch", "Status", "ObjectMeta", "ListMeta"];
         open.extend(meta.iter().filter_map(|kind| known(&paths::meta(kind))));
-        for Served { resource, .. } in self.served {
+        for resource in self.served {
             let bodies = resource.subresources.iter().filter_map(|sub| sub.body);
             let bodies = bodies.filter(|(_, _, kind)| !kind.ends_with("Options"));
             let own = (resource.group.as_str(), resource.version.as_str());

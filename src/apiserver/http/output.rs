@@ -106,7 +106,8 @@ pub fn compress(accept: Option<&HeaderValue>, response: Response<Body>) -> Respo
     Response::from_parts(parts, gzip(body))
 }
 
-fn takes_gzip(accept: &str) -> bool {
+/// Whether an `Accept-Encoding` has gzip.
+pub(super) fn takes_gzip(accept: &str) -> bool {
     let mut clauses = accept.split(',').map(str::trim);
     clauses.any(|clause| clause == "gzip" || clause.starts_with("gzip;") && clause != "gzip;q=0")
 }

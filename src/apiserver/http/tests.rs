@@ -274,3 +274,31 @@ async fn documents_describe_the_server() {
     assert!(String::from_utf8_lossy(&metrics).contains("apiserver_request_total"));
     assert_eq!(site.json("GET /nowhere", "").await.0, 404);
 }
+
+#[tokio::test]
+async fn openapi_documents_are_found_by_their_hash() {
+    let site = Site::new().await;
+    let (_, index) = site.json("GET /openapi/v3", "").await;
+    let url = index.at(&["paths", "api/v1", "serverRelativeURL"]).str().to_owned();
+    let (code, document) = site.json(&format!("GET {url}"), "").await;
+    assert_eq!((code, document.get("openapi").str()), (200, "3.0.0"));
+    let answer = site.send(&format!("GET {url}"), &[("accept-encoding", "gzip")], b"").await;
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert!(answer.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+    let etag = answer.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(
+        site.send(&format!("GET {url}"), &[("if-none-match", &etag)], b"").await.status(),
+        304
+    );
+    let old = site.send("GET /openapi/v3/api/v1?hash=AB", &[], b"").await;
+    assert_eq!((old.status().as_u16(), old.headers()["location"].to_str().unwrap()), (301, &*url));
+    let (_, v2) = site.json("GET /openapi/v2", "").await;
+    assert_eq!(v2.get("swagger").str(), "2.0");
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let packed = site.send("GET /openapi/v2", &[("accept", accept)], b"").await;
+    assert_eq!(
+        packed.headers()["content-type"],
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    );
+    assert_eq!(site.json("GET /openapi/v3/apis/no/v1", "").await.0, 404);
+}

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rk::api::registry::{self, Resource};
 use rk::api::schema::Schema;
-use rk::api::schema::openapi::{self, Served};
+use rk::api::schema::openapi;
 use rk::api::tree::Value;
 
 use super::oracle::Oracle;
@@ -49,9 +49,8 @@ fn version_2_is_the_same_in_json_and_protobuf() {
     let schema = Value::parse(WIDGET.as_bytes()).expect("a schema");
     let widget = widget(&schema);
     let registry = registry::builtin();
-    let mut served: Vec<Served<'_>> =
-        registry.iter().map(|resource| Served { resource, open_api: None }).collect();
-    served.push(Served { resource: &widget, open_api: Some(&schema) });
+    let mut served: Vec<&Resource> = registry.iter().map(|resource| &**resource).collect();
+    served.push(&widget);
     let json = String::from_utf8(openapi::v2(&served)).expect("UTF-8");
     let packed = STANDARD.encode(openapi::v2_protobuf(&served));
     let Some(mut oracle) = Oracle::start() else { return };
@@ -67,16 +66,14 @@ fn version_3_is_read_whole() {
     let schema = Value::parse(WIDGET.as_bytes()).expect("a schema");
     let widget = widget(&schema);
     let registry = registry::builtin();
-    let mut served: Vec<Served<'_>> =
-        registry.iter().map(|resource| Served { resource, open_api: None }).collect();
-    served.push(Served { resource: &widget, open_api: Some(&schema) });
-    let mut groups: Vec<(&str, &str)> =
-        served.iter().map(|s| (&*s.resource.group, &*s.resource.version)).collect();
+    let mut served: Vec<&Resource> = registry.iter().map(|resource| &**resource).collect();
+    served.push(&widget);
+    let mut groups: Vec<(&str, &str)> = served.iter().map(|r| (&*r.group, &*r.version)).collect();
     groups.dedup();
     let Some(mut oracle) = Oracle::start() else { return };
     for (group, version) in groups {
-        let of_group = |s: &&Served<'_>| s.resource.group == group && s.resource.version == version;
-        let served: Vec<Served<'_>> = served.iter().filter(of_group).copied().collect();
+        let of_group = |r: &&&Resource| r.group == group && r.version == version;
+        let served: Vec<&Resource> = served.iter().filter(of_group).copied().collect();
         let json = openapi::v3(group, version, &served);
         let text = String::from_utf8(json.clone()).expect("UTF-8");
         let answer = oracle.ask("openapi-v3", [("text", text.into())]);

@@ -1,8 +1,8 @@
 //! Custom resources' definitions, from the CustomResourceDefinition's own JSON schema.
 
-use super::Served;
 use super::definitions::{Dialect, group_version_kind, property};
 use super::descriptions::Descriptions;
+use crate::api::registry::Resource;
 use crate::api::schema::builtin;
 use crate::api::tree::{Map, Value};
 
@@ -71,9 +71,9 @@ fn set_type(schema: &mut Value, dialect: Dialect, texts: &Descriptions) {
 }
 
 /// The definition of one object.
-pub(super) fn object(served: &Served<'_>, dialect: Dialect, texts: &Descriptions) -> Value {
-    let resource = served.resource;
-    let open = served.open_api.unwrap_or(&Value::Null);
+pub(super) fn object(resource: &Resource, dialect: Dialect, texts: &Descriptions) -> Value {
+    let open = resource.schema.open_api().and_then(|text| Value::parse(text.as_bytes()).ok());
+    let open = &open.unwrap_or_default();
     let unknown = open.get("x-kubernetes-preserve-unknown-fields").is_true();
     let mut schema = match (open, dialect) {
         // kubectl takes any property that stands here for the only one that may.
@@ -93,8 +93,7 @@ pub(super) fn object(served: &Served<'_>, dialect: Dialect, texts: &Descriptions
 }
 
 /// The definition of a list.
-pub(super) fn list(served: &Served<'_>, dialect: Dialect, texts: &Descriptions) -> Value {
-    let resource = served.resource;
+pub(super) fn list(resource: &Resource, dialect: Dialect, texts: &Descriptions) -> Value {
     let item = name(&resource.group, &resource.version, &resource.kind);
     let about = format!(
         "List of {}. More info: https://git.k8s.io/community/contributors/devel/\

@@ -1,8 +1,8 @@
 //! The paths of a resource, and what may be done at each, as OpenAPI operations.
 
+use super::definition_name;
 use super::definitions::{Dialect, group_version_kind};
 use super::descriptions::Descriptions;
-use super::{Served, definition_name};
 use crate::api::registry::{Resource, Subresource};
 use crate::api::schema::{Kind, Type, builtin};
 use crate::api::tree::Value;
@@ -55,13 +55,13 @@ const ACCEPTED: (&str, &str) = ("202", "Accepted");
 pub(super) struct Paths<'a> {
     pub(super) dialect: Dialect,
     pub(super) texts: &'a Descriptions,
-    pub(super) served: &'a Served<'a>,
+    pub(super) resource: &'a Resource,
 }
 
 impl<'a> Paths<'a> {
     /// All paths of the resource with their items.
     pub(super) fn items(&self) -> Vec<(String, Value)> {
-        let resource = self.served.resource;
+        let resource = self.resource;
         let base = base(&resource.group, &resource.version);
         let plural = &resource.plural;
         let mut items = Vec::new();
@@ -88,21 +88,21 @@ impl<'a> Paths<'a> {
     }
 
     fn kind(&self) -> (&'a str, &'a str, &'a str) {
-        let resource = self.served.resource;
+        let resource = self.resource;
         (&resource.group, &resource.version, &resource.kind)
     }
 
     fn definition(&self) -> String {
-        definition_name(self.served.resource)
+        definition_name(self.resource)
     }
 
     /// The media types in which objects go over the wire.
     fn media(&self) -> Vec<&'static str> {
-        if self.served.resource.custom { vec![JSON, YAML] } else { vec![JSON, PROTOBUF, YAML] }
+        if self.resource.custom { vec![JSON, YAML] } else { vec![JSON, PROTOBUF, YAML] }
     }
 
     fn all_namespaces(&self) -> Value {
-        let id = id(self.served.resource, "list", &["", self.kind().2, "ForAllNamespaces"]);
+        let id = id(self.resource, "list", &["", self.kind().2, "ForAllNamespaces"]);
         let mut item = Value::object();
         self.put(&mut item, self.list(), id);
         item.set("parameters", self.path_parameters(self.kind().2, &["pretty"]));
@@ -112,7 +112,7 @@ impl<'a> Paths<'a> {
     fn list(&self) -> Operation<'a> {
         let mut media = self.media();
         media.push("application/json;stream=watch");
-        if !self.served.resource.custom {
+        if !self.resource.custom {
             media.push("application/vnd.kubernetes.protobuf;stream=watch");
         }
         Operation {
@@ -213,14 +213,14 @@ impl<'a> Paths<'a> {
             "application/json-patch+json",
             "application/merge-patch+json",
         ];
-        if !self.served.resource.custom {
+        if !self.resource.custom {
             media.push("application/strategic-merge-patch+json");
         }
         Body { definition: meta("Patch"), media, required: true }
     }
 
     fn collection(&self) -> Value {
-        let resource = self.served.resource;
+        let resource = self.resource;
         let mut item = Value::object();
         let names = ["Namespaced", self.kind().2, ""];
         if resource.serves("list") {
@@ -240,7 +240,7 @@ impl<'a> Paths<'a> {
     }
 
     fn object(&self) -> Value {
-        let resource = self.served.resource;
+        let resource = self.resource;
         let mut item = Value::object();
         let names = ["Namespaced", self.kind().2, ""];
         for verb in ["get", "update", "patch"].into_iter().filter(|verb| resource.serves(verb)) {
@@ -262,7 +262,7 @@ impl<'a> Paths<'a> {
     }
 
     fn subresource(&self, sub: &Subresource, suffix: &str) -> Value {
-        let resource = self.served.resource;
+        let resource = self.resource;
         let about = sub.body.unwrap_or(self.kind());
         let definition = sub.body.map_or_else(|| self.definition(), built_in);
         let part = format!("{}{suffix}", capital(sub.name));
@@ -406,7 +406,7 @@ impl<'a> Paths<'a> {
 
     /// The parameters that all operations at a path share.
     fn path_parameters(&self, kind: &str, names: &[&str]) -> Vec<Value> {
-        let resource = self.served.resource;
+        let resource = self.resource;
         let names = names.iter().filter(|name| **name != "namespace" || resource.namespaced());
         let parameter = |name: &&str| match *name {
             "name" => {
@@ -430,7 +430,7 @@ impl<'a> Paths<'a> {
 
     /// Puts an operation into a path item.
     fn put(&self, item: &mut Value, operation: Operation<'_>, id: String) {
-        let resource = self.served.resource;
+        let resource = self.resource;
         let method = operation.method;
         let tag = tag(&resource.group, &resource.version);
         item.set(method, operation.render(self.dialect, id, tag));
