@@ -198,6 +198,11 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
         IpAddr::V4(bind) if !bind.is_unspecified() => bind,
         _ => node.ip,
     });
+    if advertise.is_loopback() || advertise.is_unspecified() {
+        let why = "pods cannot reach this machine at";
+        let what = "give --advertise-address or --node-ip an address of one of its interfaces";
+        read.fault("advertise-address", &format!("{why} {advertise}: {what}"));
+    }
     let cluster_cidr = read.network("cluster-cidr");
     let service_cidr = read.network("service-cidr");
     if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
@@ -288,6 +293,13 @@ mod tests {
     fn the_dns_address_follows_the_services() {
         let settings = server(&raw(&[("service-cidr", "10.99.0.0/24")]), &machine()).unwrap();
         assert_eq!(settings.cluster_dns, Ipv4Addr::new(10, 99, 0, 10));
+    }
+
+    #[test]
+    fn a_machine_without_a_network_is_told_so() {
+        let machine = Machine { address: Ipv4Addr::LOCALHOST, ..machine() };
+        assert!(server(&Raw::default(), &machine).is_err());
+        assert!(server(&raw(&[("node-ip", "10.0.0.1")]), &machine).is_ok());
     }
 
     #[test]
