@@ -73,5 +73,5 @@ fn what_upstream_reads_of_broken_messages_we_read_too() {
             }
         }
     }
-    assert!(read > 100, "only {read} broken messages could be read at all");
+    assert!(read > 50, "only {read} broken messages could be read at all");
 }
