@@ -4,9 +4,11 @@ use super::node::{NodeInfo, Share, ports_clash};
 use crate::api::selector::{LabelSelector, tolerates};
 use crate::api::tree::Value;
 
-/// Filters in the order in which kube-scheduler runs them. Each says why a node does not fit.
-const FILTERS: [fn(&Value, &Share, &NodeInfo) -> Vec<String>; 6] =
-    [unschedulable, node_name, taints, affinity, ports, fits];
+/// Says why a node does not fit a pod; nothing when it does.
+type Filter = fn(&Value, &Share, &NodeInfo) -> Vec<String>;
+
+/// Filters in the order in which kube-scheduler runs them.
+const FILTERS: [Filter; 6] = [unschedulable, node_name, taints, affinity, ports, fits];
 
 /// Why a pod cannot run on a node: the reasons of the first filter that objects; none when it can.
 pub(super) fn reasons(pod: &Value, share: &Share, node: &NodeInfo) -> Vec<String> {

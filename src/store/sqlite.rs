@@ -56,6 +56,9 @@ pub(super) struct Loaded {
     pub(super) revision: u64,
 }
 
+/// Objects, and the keys that expire with their times.
+type Contents = (Vec<Arc<Object>>, Vec<(Key, i64)>);
+
 /// An open database, locked against other processes.
 pub(super) struct Sqlite {
     connection: Connection,
@@ -88,11 +91,7 @@ impl Sqlite {
         Ok((sqlite, Loaded { objects, expiries, revision }))
     }
 
-    fn read_all(
-        &self,
-        path: &Path,
-        indexer: &Indexer,
-    ) -> Result<(Vec<Arc<Object>>, Vec<(Key, i64)>), OpenError> {
+    fn read_all(&self, path: &Path, indexer: &Indexer) -> Result<Contents, OpenError> {
         let failed = |error| OpenError::Database { path: path.to_owned(), error };
         let (mut objects, mut expiries) = (Vec::new(), Vec::new());
         let mut statement = self

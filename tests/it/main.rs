@@ -1,8 +1,16 @@
 //! Behaviour as a client sees it: one binary, a folder per area.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and drives programs by the clock"
+)]
+
 mod api;
 mod auth;
 mod cli;
+mod durability;
 mod harness;
 mod net;
 mod readme;

@@ -222,8 +222,8 @@ fn modules_import_only_what_their_room_allows() {
             continue;
         };
         for import in imports(&source.text) {
-            let fits = |room: &&str| import == **room || import.starts_with(&format!("{room}::"));
-            if !import.starts_with(&module) && !allowed.iter().any(|room| fits(&room)) {
+            let fits = |room: &str| import == *room || import.starts_with(&format!("{room}::"));
+            if !import.starts_with(&module) && !allowed.iter().any(|room| fits(room)) {
                 faults.insert(format!("{} imports crate::{import}", source.path));
             }
         }
