@@ -23,7 +23,6 @@ mod platform;
 mod reference;
 mod registry;
 mod store;
-mod user;
 
 #[cfg(test)]
 mod testing;
@@ -39,4 +38,3 @@ pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::{Credentials, Deadlines, Keyring, Registries};
 pub use store::{PruneRequest, Pruned, Store};
-pub use user::{ResolvedUser, resolve_user};

@@ -120,6 +120,12 @@ impl Dir {
         Ok(file)
     }
 
+    /// What `path` leads to with this directory as root, held but not opened: a pipe or device does
+    /// nothing. It can be looked at and bound.
+    pub fn hold_beneath(&self, path: &Path) -> io::Result<File> {
+        self.resolve(path, PATH_ONLY).map(File::from)
+    }
+
     fn resolve(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
         let how = OpenHow::new()
             .flags(flags)
@@ -405,6 +411,8 @@ mod tests {
         let root = Dir::open(tmp.path()).unwrap();
         root.mknod(OsStr::new("pipe"), Kind::Fifo, 0o644, (0, 0)).unwrap();
         assert!(root.open_file_beneath(Path::new("pipe")).is_err());
+        assert!(root.hold_beneath(Path::new("/pipe")).is_ok());
+        assert!(root.hold_beneath(Path::new("/proc/self/status")).is_err());
         assert!(root.open_file_beneath(Path::new(".")).is_err());
     }
 

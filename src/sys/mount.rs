@@ -1,6 +1,7 @@
-//! Mounts: bind, tmpfs, overlay, propagation, and what is mounted where.
+//! Mounts: bind, tmpfs, propagation, and what is mounted where.
 
 use super::fd::check;
+use super::fs::Dir;
 use nix::mount::{MntFlags, MsFlags};
 use std::ffi::CString;
 use std::fs::File;
@@ -103,62 +104,6 @@ pub fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Mounts an overlay of `lower` (uppermost first), `upper` and `work` at `target`.
-///
-/// Short lists go through mount(2), whose options are bounded by a page; longer ones through
-/// fsconfig, one layer at a time, which needs Linux 6.5.
-pub fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> io::Result<()> {
-    let escape = |path: &Path| path.display().to_string().replace('\\', "\\\\").replace(':', "\\:");
-    let layers: Vec<String> = lower.iter().map(|path| escape(path)).collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        layers.join(":").replace(',', "\\,"),
-        upper.display().to_string().replace(',', "\\,"),
-        work.display().to_string().replace(',', "\\,"),
-    );
-    if options.len() < 4000 {
-        let none = MsFlags::empty();
-        return Ok(nix::mount::mount(
-            Some("overlay"),
-            target,
-            Some("overlay"),
-            none,
-            Some(options.as_str()),
-        )?);
-    }
-    overlay_by_steps(lower, upper, work, target)
-}
-
-fn overlay_by_steps(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path) -> io::Result<()> {
-    // SAFETY: the name is a C string that outlives the call.
-    let raw = unsafe { libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), 1u32) };
-    let fs = owned(raw)?;
-    for layer in lower {
-        set_option(&fs, "lowerdir+", layer)?;
-    }
-    set_option(&fs, "upperdir", upper)?;
-    set_option(&fs, "workdir", work)?;
-    let null = std::ptr::null::<libc::c_char>();
-    let create = 6u32; // FSCONFIG_CMD_CREATE
-    // SAFETY: the command takes no key and no value.
-    let made = unsafe { libc::syscall(libc::SYS_fsconfig, fs.as_raw_fd(), create, null, null, 0) };
-    check(i32::try_from(made).unwrap_or(-1))?;
-    // SAFETY: takes integers only.
-    let raw = unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), 1u32, 0u32) };
-    let mount = owned(raw)?;
-    attach(&mount, target)
-}
-
-fn set_option(fs: &OwnedFd, key: &str, value: &Path) -> io::Result<()> {
-    let key = CString::new(key)?;
-    let value = CString::new(value.as_os_str().as_encoded_bytes())?;
-    let string = 1u32; // FSCONFIG_SET_STRING
-    let (call, fd) = (libc::SYS_fsconfig, fs.as_raw_fd());
-    // SAFETY: key and value are C strings that outlive the call.
-    let set = unsafe { libc::syscall(call, fd, string, key.as_ptr(), value.as_ptr(), 0) };
-    check(i32::try_from(set).unwrap_or(-1)).map(drop)
-}
-
 /// `path` through a mount of its own that is read-only and belongs to no namespace: nobody can
 /// write through it or make it writable.
 pub fn read_only_view(path: &Path) -> io::Result<OwnedFd> {
@@ -226,32 +171,10 @@ pub fn hide_root(empty: &Path) -> io::Result<()> {
     Ok(nix::unistd::chdir("/")?)
 }
 
-/// Opens `path` below the directory `root` as a process rooted there would: links and `..` never
-/// leave it.
-pub fn open_in_root(root: &Path, path: &Path) -> io::Result<File> {
-    resolve_in_root(root, path, libc::O_RDONLY)
-}
-
-/// Holds what `path` below the directory `root` leads to, as [`open_in_root`] does, without opening
-/// it: a pipe or device does nothing. It can be looked at and bound.
+/// Holds what `path` below the directory `root` leads to, without opening it: a pipe or device does
+/// nothing. It can be looked at and bound. Links and `..` never leave the root.
 pub fn hold_in_root(root: &Path, path: &Path) -> io::Result<File> {
-    resolve_in_root(root, path, libc::O_PATH)
-}
-
-fn resolve_in_root(root: &Path, path: &Path, flags: i32) -> io::Result<File> {
-    let base = File::open(root)?;
-    let relative = path.strip_prefix("/").unwrap_or(path);
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-    let name = CString::new(relative.as_os_str().as_encoded_bytes())?;
-    // SAFETY: the structure is plain integers, for which zero is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = u64::try_from(flags | libc::O_CLOEXEC).unwrap_or(0);
-    how.resolve = libc::RESOLVE_IN_ROOT;
-    let (call, size) = (libc::SYS_openat2, size_of::<libc::open_how>());
-    let pointer = &raw const how;
-    // SAFETY: name and structure outlive the call and the size is the structure's.
-    let raw = unsafe { libc::syscall(call, base.as_raw_fd(), name.as_ptr(), pointer, size) };
-    Ok(File::from(owned(raw)?))
+    Dir::open(root)?.hold_beneath(path)
 }
 
 #[cfg(test)]
@@ -263,20 +186,6 @@ mod tests {
         let line = r"31 1 0:27 / /mnt/a\040b\134c rw,nosuid shared:9 - tmpfs tmpfs rw";
         assert_eq!(mount_point(line), Path::new("/mnt/a b\\c"));
         assert_eq!(unescape(r"\04"), r"\04");
-    }
-
-    #[test]
-    fn opens_nothing_outside_the_root() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        std::fs::write(root.path().join("etc/passwd"), "inside").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", root.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("../../../../etc/passwd", root.path().join("up")).unwrap();
-        for path in ["/etc/passwd", "/link", "/up"] {
-            let file = open_in_root(root.path(), Path::new(path)).unwrap();
-            assert_eq!(io::read_to_string(file).unwrap(), "inside");
-        }
-        assert!(open_in_root(root.path(), Path::new("/proc/self/status")).is_err());
     }
 
     #[test]

@@ -116,9 +116,6 @@ pub enum Error {
         /// One of its containers.
         container: String,
     },
-    /// The image's user cannot be found in its file system.
-    #[error("{0}")]
-    User(String),
     /// The disk or the kernel refused.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -172,9 +169,7 @@ impl Error {
             Error::DigestMismatch { .. } => Class::DigestMismatch,
             Error::NoMatchingPlatform { .. } => Class::NoMatchingPlatform,
             Error::DiskFull { .. } => Class::DiskFull,
-            Error::Malformed { .. } | Error::Unsupported { .. } | Error::User(_) => {
-                Class::Malformed
-            }
+            Error::Malformed { .. } | Error::Unsupported { .. } => Class::Malformed,
             Error::Config { .. } => Class::Config,
             Error::InUse { .. } => Class::InUse,
             Error::Io { .. } | Error::Crashed(_) => Class::Internal,

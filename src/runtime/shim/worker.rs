@@ -7,6 +7,7 @@
 use super::diagnosis::Diagnosis;
 use super::executor::{Command, Executor, LateMount};
 use super::protocol::{Fault, FaultKind, Report};
+use crate::limits::PASSWD_BYTES_MAX;
 use crate::runtime::layout::{PodRecord, load, make_private};
 use crate::runtime::seccomp;
 use crate::runtime::spec::privileges::{self, Node};
@@ -16,13 +17,15 @@ use crate::runtime::spec::{
 };
 use crate::sys::cgroup::{Cgroups, Limits, Mode};
 use crate::sys::channel::{Channel, FdSocket};
+use crate::sys::fs::Dir;
+use crate::sys::fs::overlay::Overlay;
 use crate::sys::namespace::{self, Kind};
 use crate::sys::{capability, fd, mount, process};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -281,7 +284,7 @@ fn mount_root(job: &Job<'_>, spec: &ContainerSpec) -> Result<PathBuf, Fault> {
             make_private(&root)?;
             make_private(upper)?;
             make_private(work)?;
-            mount::overlay(lower, upper, work, &root).map_err(|error| {
+            Overlay { lower, upper, work }.mount_alone(&root).map_err(|error| {
                 Fault::new(FaultKind::Failed, format!("cannot mount the root: {error}"))
             })?;
             Ok(root)
@@ -290,13 +293,21 @@ fn mount_root(job: &Job<'_>, spec: &ContainerSpec) -> Result<PathBuf, Fault> {
 }
 
 fn identity(root: &Path, spec: &ContainerSpec) -> Result<Identity, Fault> {
-    let text = |path: &str| match mount::open_in_root(root, Path::new(path)) {
-        Ok(file) => io::read_to_string(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error),
-    };
-    user::resolve(&spec.user, &text("/etc/passwd")?, &text("/etc/group")?)
+    let (passwd, group) = (account_file(root, "etc/passwd")?, account_file(root, "etc/group")?);
+    user::resolve(&spec.user, &passwd, &group)
         .map_err(|error| Fault::new(FaultKind::Invalid, error.to_string()))
+}
+
+/// The text of an image's user or group file; nothing if there is none. Whatever an image puts in
+/// its place, a pipe, a device or an endless file, is not waited for.
+fn account_file(root: &Path, path: &str) -> Result<String, Fault> {
+    let mut text = Vec::new();
+    let opened = Dir::open(root).and_then(|root| root.open_file_beneath(Path::new(path)));
+    match opened.and_then(|file| file.take(PASSWD_BYTES_MAX).read_to_end(&mut text)) {
+        Ok(_) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(Fault::new(FaultKind::Invalid, format!("/{path} of the image: {error}"))),
+    }
 }
 
 fn context<'a>(

@@ -4,6 +4,7 @@
 //! can repeat themselves after a restart. The kernel takes at most one page of options; layers
 //! are therefore named relative to the directory that holds them all.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -53,20 +54,28 @@ impl Overlay<'_> {
         if is_mounted(target)? {
             return Ok(());
         }
-        let (base, options) = self.options()?;
-        let target = std::path::absolute(target)?;
         // Relative names need a working directory, and that of the process belongs to everybody:
         // a thread of its own can have one of its own.
         std::thread::scope(|scope| {
-            let mounter = scope.spawn(|| -> io::Result<()> {
+            let mounter = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_FS)?;
-                nix::unistd::chdir(&base)?;
-                let kind = Some("overlay");
-                mount(kind, &target, kind, MsFlags::empty(), Some(options.as_str()))?;
-                Ok(())
+                self.mount_alone(target)
             });
             mounter.join().unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked")))
         })
+    }
+
+    /// Mounts the overlay on `target`, for a process of one thread: while this runs, its working
+    /// directory is another one.
+    pub fn mount_alone(&self, target: &Path) -> io::Result<()> {
+        let (base, options) = self.options()?;
+        let target = std::path::absolute(target)?;
+        let before = File::open(".")?;
+        nix::unistd::chdir(&base)?;
+        let kind = Some("overlay");
+        let mounted = mount(kind, &target, kind, MsFlags::empty(), Some(options.as_str()));
+        nix::unistd::fchdir(&before)?;
+        Ok(mounted?)
     }
 }
 
