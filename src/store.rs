@@ -11,6 +11,8 @@
 //! Invariant: what is published is on disk, but for lazy commits. Knows keys and bytes, no kinds.
 
 mod expiry;
+#[cfg(test)]
+mod model;
 mod sqlite;
 #[cfg(test)]
 mod tests;

@@ -76,12 +76,18 @@ impl Writer {
         let runtime = Handle::current();
         let thread = std::thread::Builder::new().name("store".into());
         thread.spawn(move || {
-            while let Some(requests) = self.receive(&runtime, &mut queue) {
-                if !self.serve(requests) {
-                    return;
-                }
+            let mut told = None;
+            while told.is_none()
+                && let Some(requests) = self.receive(&runtime, &mut queue)
+            {
+                told = self.serve(requests);
             }
             self.stop();
+            // Whoever waits for the end may open the store again: the lock must be gone.
+            drop(self);
+            if let Some(reply) = told {
+                let _ = reply.send(());
+            }
         })?;
         Ok(())
     }
@@ -118,8 +124,8 @@ impl Writer {
         [lazy, expiry].into_iter().flatten().min()
     }
 
-    /// Serves a batch; false when it asked to stop.
-    fn serve(&mut self, requests: Vec<Request>) -> bool {
+    /// Serves a batch; returns whom to tell when it asked to stop.
+    fn serve(&mut self, requests: Vec<Request>) -> Option<oneshot::Sender<()>> {
         let mut batch = Batch::default();
         for request in requests {
             match request {
@@ -130,15 +136,13 @@ impl Writer {
                 }
                 Request::Close { reply } => {
                     self.finish(std::mem::take(&mut batch));
-                    self.stop();
-                    let _ = reply.send(());
-                    return false;
+                    return Some(reply);
                 }
             }
         }
         self.expire(&mut batch);
         self.finish(batch);
-        true
+        None
     }
 
     /// Checks a commit against what is stored and gives it its revisions.
