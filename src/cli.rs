@@ -13,6 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 mod commands;
 mod completion;
 pub mod flags;
+mod images;
 mod logging;
 mod machine;
 mod nearest;
@@ -71,6 +72,13 @@ const COMMANDS: &[Row] = &[
         flags: LOCAL,
         arguments: |command| command,
         run: commands::token,
+    },
+    Row {
+        name: "images",
+        about: "Import, list, pull, remove and prune the images of this machine",
+        flags: LOCAL | flags::IMAGES,
+        arguments: images::arguments,
+        run: images::run,
     },
     Row {
         name: "kubectl",
@@ -137,7 +145,9 @@ fn arg(flag: &'static Flag) -> Arg {
         "" => flag.help.to_owned(),
         default => format!("{} [default: {default}]", flag.help),
     };
-    let arg = Arg::new(flag.name).long(flag.name).help(help).help_heading(flag.heading);
+    // Global, so that it may stand before or behind a command's own commands.
+    let arg = Arg::new(flag.name).long(flag.name).global(true);
+    let arg = arg.help(help).help_heading(flag.heading);
     let arg = match flag.short {
         Some(short) => arg.short(short),
         None => arg,

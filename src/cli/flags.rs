@@ -20,6 +20,8 @@ pub const AGENT: u8 = 2;
 pub const LOCAL: u8 = 4;
 /// Commands that talk to the API as its administrator.
 pub const ADMIN: u8 = 8;
+/// `rk images`.
+pub const IMAGES: u8 = 16;
 
 /// One flag.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +38,7 @@ pub struct Flag {
     pub help: &'static str,
     /// Under which heading help shows it.
     pub heading: &'static str,
-    /// Which commands take it: bits of [`SERVER`], [`AGENT`], [`LOCAL`], [`ADMIN`].
+    /// Which commands take it: bits of the constants above.
     pub on: u8,
 }
 
@@ -234,6 +236,14 @@ pub const FLAGS: &[Flag] = &[
         Many("KEY=VALUE:EFFECT"),
         "",
         "Taint that the node gets when it first registers",
+    ),
+    flag(
+        NODE,
+        SERVER | AGENT | IMAGES,
+        "private-registry",
+        One("FILE"),
+        "/etc/rk/registries.yaml",
+        "Mirrors, credentials and certificates of image registries",
     ),
     flag(LOG, SERVER | AGENT, "debug", Nothing, "", "Log more"),
 ];

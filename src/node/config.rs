@@ -1,9 +1,19 @@
 //! What a node is told about itself and its cluster when it starts.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
+
+/// Where a node keeps its images, below its `data_dir`.
+pub fn image_store(data_dir: &Path) -> PathBuf {
+    data_dir.join("store")
+}
+
+/// The folder whose archives become images by themselves, below `data_dir`.
+pub fn image_archives(data_dir: &Path) -> PathBuf {
+    data_dir.join("images")
+}
 
 /// The settings of a node.
 #[derive(Debug, Clone)]
