@@ -12,6 +12,7 @@ mod auth;
 mod cli;
 mod durability;
 mod harness;
+mod images;
 mod net;
 mod readme;
 mod runtime;

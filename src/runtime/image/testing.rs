@@ -66,6 +66,14 @@ impl Tar {
         self.push(header, b"x")
     }
 
+    /// A file whose numbers are all left blank but the size.
+    pub(super) fn blank(self, name: &str) -> Tar {
+        let mut header = Header::new_ustar();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(EntryType::Regular);
+        self.push(header, b"x")
+    }
+
     pub(super) fn device(self, name: &str, kind: EntryType, device: (u32, u32)) -> Tar {
         let mut header = Tar::header(name, kind, 0o620);
         header.set_device_major(device.0).unwrap();

@@ -63,10 +63,10 @@ impl Facts {
         let mut facts = Facts {
             path,
             node,
-            mode: header.mode()? & 0o7777,
-            uid: id_of(header.uid()?)?,
-            gid: id_of(header.gid()?)?,
-            mtime: (i64::try_from(header.mtime()?).unwrap_or(i64::MAX), 0),
+            mode: number(&header.as_old().mode, || header.mode())? & 0o7777,
+            uid: id_of(number(&header.as_old().uid, || header.uid())?)?,
+            gid: id_of(number(&header.as_old().gid, || header.gid())?)?,
+            mtime: (seconds_of(number(&header.as_old().mtime, || header.mtime())?), 0),
             xattrs: Vec::new(),
             sparse: kind.is_gnu_sparse(),
         };
@@ -119,7 +119,22 @@ fn link_name<R: Read>(entry: &Entry<'_, R>) -> Step<Vec<u8>> {
 
 fn device_of<R: Read>(entry: &Entry<'_, R>) -> Step<(u32, u32)> {
     let header = entry.header();
-    Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
+    let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
+        (Some(ustar), _) => (ustar.dev_major, ustar.dev_minor),
+        (_, Some(gnu)) => (gnu.dev_major, gnu.dev_minor),
+        _ => return Ok((0, 0)),
+    };
+    let major = number(&major, || header.device_major().map(Option::unwrap_or_default))?;
+    Ok((major, number(&minor, || header.device_minor().map(Option::unwrap_or_default))?))
+}
+
+/// A field of the header; a blank one is zero, as for other readers of tars.
+fn number<N: Default>(field: &[u8], parse: impl FnOnce() -> std::io::Result<N>) -> Step<N> {
+    if field.iter().all(|b| matches!(b, 0 | b' ')) { Ok(N::default()) } else { Ok(parse()?) }
+}
+
+fn seconds_of(mtime: u64) -> i64 {
+    i64::try_from(mtime).unwrap_or(i64::MAX)
 }
 
 fn id_of(id: u64) -> Step<u32> {

@@ -100,6 +100,14 @@ fn every_kind_of_file_arrives_with_its_attributes() {
 }
 
 #[test]
+fn blank_numbers_are_zero() {
+    let bench = Bench::new();
+    let root = bench.unpack(Tar::new().blank("x"));
+    let x = std::fs::metadata(root.join("x")).unwrap();
+    assert_eq!((x.mode() & 0o7777, x.uid(), x.gid(), x.mtime(), x.len()), (0, 0, 0, 0, 1));
+}
+
+#[test]
 fn long_names_and_file_capabilities_survive() {
     let bench = Bench::new();
     let long = format!("{}/{}", "d".repeat(200), "f".repeat(200));

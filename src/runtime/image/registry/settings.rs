@@ -240,6 +240,7 @@ configs:
     tls: {ca_file: /ca.pem, insecure_skip_verify: true}
   other: {auth: {auth: dXNlcjpwYXNz}}
   third: {auth: {identity_token: abc}}
+  digits: {auth: {username: 0042, password: 12345}}
   none:
 "#;
 
@@ -269,6 +270,8 @@ configs:
         assert_eq!(registries.config(&["x", "other"]).unwrap().credentials, user);
         let token = Credentials::IdentityToken("abc".into());
         assert_eq!(registries.config(&["third"]).unwrap().credentials, token);
+        let digits = Credentials::Basic { username: "0042".into(), password: "12345".into() };
+        assert_eq!(registries.config(&["digits"]).unwrap().credentials, digits);
         assert!(registries.config(&["unknown"]).is_none());
     }
 
