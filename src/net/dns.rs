@@ -1,10 +1,10 @@
 //! Authoritative DNS for the cluster domain, and forwarding of the rest.
 //!
 //! Contract: answers of the cluster domain come from one [`Zone`] that the caller updates by
-//! service; which endpoints are ready or published is the caller's decision. Everything else goes to
-//! the upstream resolvers. A server binds addresses of the node, never the unspecified one, so that
-//! it can be the endpoint of a service. Must not know Kubernetes kinds; no packet can make it panic
-//! or grow.
+//! service; which endpoints are ready or published is the caller's decision. Everything else goes
+//! to the upstream resolvers. A server binds addresses of the node, never the unspecified one, so
+//! that it can be the endpoint of a service. Must not know Kubernetes kinds; no packet can make it
+//! panic or grow.
 
 mod cache;
 mod records;

@@ -316,7 +316,7 @@ impl Socket {
         let _ = socket::setsockopt(&fd, sockopt::SndBufForce, &SEND_BYTES_MAX);
         let _ = socket::setsockopt(&fd, sockopt::RcvBufForce, &RECEIVE_BYTES_MAX);
         socket::setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::new(ANSWER_S, 0))?;
-        // A port of its own: without one the kernel takes the socket for itself when it tells groups.
+        // A port of its own: what has none is left out when groups are told.
         socket::bind(fd.as_raw_fd(), &socket::NetlinkAddr::new(0, 0))?;
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             set_option(&fd, option, 1)?;

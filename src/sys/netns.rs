@@ -1,7 +1,7 @@
 //! Work inside another network namespace.
 //!
-//! Contract: the calling thread never changes its namespace; a thread made for the purpose does, and
-//! ends. Sockets keep the namespace that they were opened in.
+//! Contract: the calling thread never changes its namespace; a thread made for the purpose does,
+//! and ends. Sockets keep the namespace that they were opened in.
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};

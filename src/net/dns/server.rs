@@ -5,7 +5,7 @@ use super::upstream::Upstream;
 use super::wire::{self, Answer, Parsed, Request};
 use super::zone::{Found, Zone};
 use crate::limits::{
-    DNS_ALIASES_MAX, DNS_CONNECTIONS_MAX, DNS_FORWARDS_MAX, DNS_IDLE_TIME_MAX,
+    ACCEPT_PAUSE, DNS_ALIASES_MAX, DNS_CONNECTIONS_MAX, DNS_FORWARDS_MAX, DNS_IDLE_TIME_MAX,
     DNS_REQUEST_BYTES_MAX,
 };
 use hickory_proto::op::{Message, Query, ResponseCode};
@@ -94,14 +94,14 @@ async fn serve_udp(socket: Arc<UdpSocket>, resolver: Arc<Resolver>) {
     }
 }
 
-/// What was received. An error is one client's (ICMP told that it is gone), or the machine's, short
-/// of memory; after the latter others get their turn first.
+/// What was received. An error is one client's (it is gone already), or the machine's, short of
+/// memory or descriptors: nothing tells when that is over.
 async fn received<T>(outcome: io::Result<T>) -> Option<T> {
     match outcome {
         Ok(value) => Some(value),
         Err(error) => {
             tracing::debug!(%error, "cannot receive a DNS request");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
     }

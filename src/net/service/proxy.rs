@@ -9,47 +9,59 @@ use crate::sys::netlink::{Family, Listener, Socket};
 use crate::sys::nft::{self, Batch};
 use nix::errno::Errno;
 use parking_lot::Mutex;
-use std::cmp::Ordering;
+use std::cmp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The table and what is wanted in it. Clones are handles of the same one.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     table: Arc<Mutex<Table>>,
+    /// The next `apply` shall compare everything.
+    recheck: Arc<AtomicBool>,
+    name: String,
+    /// By which changes of this one are told from others'.
+    port: u32,
 }
 
 impl Proxy {
     /// Reads what the kernel has. Nothing is changed before the first [`Proxy::apply`]: a table of
     /// an earlier process stays in force until then.
     pub async fn open(config: Config) -> Result<Proxy> {
-        blocking(|| Ok(Proxy { table: Arc::new(Mutex::new(Table::open(config)?)) })).await
+        let name = config.table.clone();
+        let table = blocking(|| Table::open(config)).await?;
+        let port = table.socket.port().doing("read a socket's port")?;
+        Ok(Proxy { table: Arc::new(Mutex::new(table)), recheck: Arc::default(), name, port })
     }
 
     /// Makes the table as desired in one transaction, and ends the UDP flows that would go on to
     /// endpoints which are gone. On an error the kernel has what it had before, or all of it.
     pub async fn apply(&self, desired: Arc<Desired>) -> Result<usize> {
-        let table = self.table.clone();
-        blocking(move || table.lock().apply(&desired)).await
+        let (table, recheck) = (self.table.clone(), self.recheck.clone());
+        blocking(move || {
+            let mut table = table.lock();
+            table.in_step &= !recheck.swap(false, Ordering::AcqRel);
+            table.apply(&desired)
+        })
+        .await
     }
 
     /// Makes the next `apply` compare everything with the kernel: somebody else may have changed
     /// the table.
     pub fn recheck(&self) {
-        self.table.lock().in_step = false;
+        self.recheck.store(true, Ordering::Release);
     }
 
     /// Watches for others who delete the table, as `nft flush ruleset` does.
     pub fn watch(&self) -> Result<Loss> {
-        let table = self.table.lock();
-        let own_port = table.socket.port().doing("read a socket's port")?;
         let listener = Listener::join(Family::Netfilter, nft::GROUP, nft::TRANSACTION);
         Ok(Loss {
             listener: listener.doing("watch nftables")?,
             socket: nft::socket().doing("open a netfilter socket")?,
-            own_port,
-            name: table.config.table.clone(),
+            own_port: self.port,
+            name: self.name.clone(),
         })
     }
 
@@ -258,8 +270,8 @@ fn differing<A, B>(
     loop {
         let order = match (olds.peek(), news.peek()) {
             (None, None) => return found,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => cmp::Ordering::Less,
+            (None, Some(_)) => cmp::Ordering::Greater,
             (Some((old, _)), Some((new, _))) => old.cmp(new),
         };
         let old = if order.is_le() { olds.next() } else { None };

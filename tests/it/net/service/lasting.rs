@@ -27,6 +27,41 @@ fn connections_outlive_their_endpoint_and_the_process() {
 }
 
 #[test]
+fn no_connection_fails_while_endpoints_come_and_go() {
+    on_a_node(|w| async move {
+        let (a, _b) = pods(&w).await;
+        let proxy = proxy(web(&[A, B])).await;
+        let changes = async {
+            for round in 0..300 {
+                let endpoints: &[Ipv4Addr] = match round % 4 {
+                    0 => &[B],
+                    1 => &[B, A],
+                    2 => &[A],
+                    _ => &[A, B],
+                };
+                proxy.apply(desired(web(endpoints))).await.unwrap();
+            }
+        };
+        let connections = async {
+            let mut count = 0;
+            loop {
+                for (space, to) in
+                    [(&a, (VIP, 80)), (&w.outside, (NODE, NODE_PORT)), (&a, (NODE, NODE_PORT))]
+                {
+                    let answer = space.ask(to).await;
+                    assert!(answer.is_ok(), "{} to {to:?} after {count}: {answer:?}", space.name);
+                    count += 1;
+                }
+            }
+        };
+        tokio::select! {
+            () = changes => (),
+            () = connections => unreachable!(),
+        }
+    });
+}
+
+#[test]
 fn another_configuration_replaces_the_table_without_a_gap() {
     on_a_node(|w| async move {
         let (a, _b) = pods(&w).await;
