@@ -84,7 +84,7 @@ fn a_pod_cannot_reach_the_nodes_loopback() {
         a.run(|| {
             sysctl::write("net/ipv4/conf/all/route_localnet", "1").unwrap();
             for args in [
-                &["link", "set", "lo", "down"][..],
+                &["address", "del", "127.0.0.1/8", "dev", "lo"][..],
                 &["route", "add", "127.0.0.1", "via", "169.254.1.1", "dev", "eth0", "onlink"],
             ] {
                 let done = std::process::Command::new("ip").args(args).status().unwrap();
