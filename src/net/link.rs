@@ -197,6 +197,7 @@ fn connect(link: &PodLink) -> Result<Live> {
     };
     configure_host(&mut s, &near, link)?;
     inside(&netns, |s| configure_pod(s, link))?;
+    rtnl::await_running(&mut s, &near.name).doing("wait for the link")?;
     let address = Some(link.address);
     Ok(Live { pod: link.pod.clone(), name: near.name, address })
 }

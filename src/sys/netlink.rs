@@ -375,6 +375,20 @@ impl Socket {
         found.unwrap_or(Ok(Vec::new()))
     }
 
+    /// Joins a multicast group; [`Socket::wait`] then waits for its news.
+    pub fn subscribe(&mut self, group: u32) -> Result<()> {
+        set_option(&self.fd, libc::NETLINK_ADD_MEMBERSHIP, group as libc::c_int)
+    }
+
+    /// Waits for news of the groups joined, whatever they are. `EAGAIN` where there were none for
+    /// ten seconds.
+    pub fn wait(&mut self) -> Result<()> {
+        match self.receive(MsgFlags::empty(), |_| ()) {
+            Err(e) if e.errno == Errno::ENOBUFS => Ok(()),
+            other => other,
+        }
+    }
+
     fn send(&mut self, messages: Messages) -> Result<u32> {
         let first = self.seq;
         let (bytes, count) = messages.finish(first)?;

@@ -22,6 +22,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -40,6 +41,8 @@ const NDA_LLADDR: u16 = 2;
 
 const AF_INET: u8 = 2;
 const IFF_UP: u32 = 1;
+const OPERATIONAL: u8 = 6;
+const GROUP_LINK: u32 = 1;
 const RT_TABLE_MAIN: u32 = 254;
 const RTN_UNICAST: u8 = 1;
 const SCOPE_GLOBAL: u8 = 0;
@@ -72,6 +75,8 @@ pub struct Link {
     pub mtu: u32,
     /// It is switched on.
     pub up: bool,
+    /// It sends: the other end is on as well, and the kernel has taken note.
+    pub running: bool,
 }
 
 /// An address of an interface.
@@ -182,6 +187,24 @@ pub fn set_mtu(s: &mut Socket, index: u32, mtu: u32) -> netlink::Result<()> {
     s.transact(m)
 }
 
+/// Waits until a link sends. The kernel switches the near end of a pair to sending some time after
+/// the far end went up, and drops packets until then.
+pub fn await_running(s: &mut Socket, name: &str) -> netlink::Result<()> {
+    let mut news = None;
+    loop {
+        match link(s, name)? {
+            Some(link) if link.running => return Ok(()),
+            Some(_) => (),
+            None => return Err(Errno::ENODEV.into()),
+        }
+        match &mut news {
+            // Looked at once more before the first wait: it may have happened meanwhile.
+            None => news.insert(socket()?).subscribe(GROUP_LINK)?,
+            Some(news) => news.wait()?,
+        }
+    }
+}
+
 /// The index of the loopback interface in every namespace.
 pub const LOOPBACK: u32 = 1;
 
@@ -231,6 +254,7 @@ fn read_link(payload: &[u8]) -> Option<Link> {
         peer: attrs.ne32(IFLA_LINK),
         mtu: attrs.ne32(IFLA_MTU)?,
         up: u32::from_ne_bytes(payload[8..12].try_into().ok()?) & IFF_UP != 0,
+        running: attrs.get(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
     })
 }
 
@@ -376,13 +400,20 @@ mod tests {
             let far = link(&mut s, "far").unwrap().unwrap();
             assert_eq!((far.mac, far.up, far.peer), (Some(mac), false, Some(near)));
             set_up(&mut s, far.index).unwrap();
+            assert!(link(&mut s, "far").unwrap().unwrap().running);
             let address = Ipv4Addr::new(10, 1, 2, 3);
             let address = Address { index: far.index, address, prefix: 32, global: true };
             add_address(&mut s, address).unwrap();
             add_address(&mut s, address).unwrap();
             assert_eq!(addresses(&mut s).unwrap(), [address]);
-            delete_link(&mut s, far.index).unwrap();
-            assert_eq!(link(&mut s, "far").unwrap(), None);
+        })
+        .unwrap();
+        netns::within(a.as_fd(), || {
+            let mut s = socket().unwrap();
+            await_running(&mut s, "near").unwrap();
+            delete_link(&mut s, near).unwrap();
+            assert_eq!(link(&mut s, "near").unwrap(), None);
+            assert_eq!(await_running(&mut s, "near").unwrap_err().errno, Errno::ENODEV);
         })
         .unwrap();
     }

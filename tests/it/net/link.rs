@@ -1,9 +1,10 @@
 //! Pod links: pod to pod, node to pod, and what is left behind.
 
-use crate::net::world::{MTU, NODE, Space, on_a_node};
+use crate::net::world::{MTU, NODE, PATIENCE, Space, on_a_node};
 use rk::net::link;
 use rk::sys::{netns, rtnl, sysctl};
 use std::net::Ipv4Addr;
+use tokio::time::timeout;
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
 const B: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 3);
@@ -83,7 +84,7 @@ fn a_pod_sends_from_its_own_address_only() {
         a.udp((forged, 5000)).send_to(b"forged", (B, 53)).await.unwrap();
         a.udp((A, 5000)).send_to(b"honest", (B, 53)).await.unwrap();
         let mut buf = [0; 6];
-        receiver.recv_from(&mut buf).await.unwrap();
+        timeout(PATIENCE, receiver.recv_from(&mut buf)).await.unwrap().unwrap();
         assert_eq!(&buf, b"honest");
     });
 }

@@ -79,6 +79,7 @@ fn wire(name: &str, near: (Ipv4Addr, u8), space: &Space, far: (Ipv4Addr, u8)) {
     rtnl::add_veth(&mut rtnl::socket().unwrap(), MTU, end(name, None), there).unwrap();
     set_address(name, near);
     space.run(|| set_address("eth0", far));
+    rtnl::await_running(&mut rtnl::socket().unwrap(), name).unwrap();
 }
 
 fn set_address(name: &str, (address, prefix): (Ipv4Addr, u8)) {

@@ -97,7 +97,7 @@ fn a_pod_cannot_reach_the_nodes_loopback() {
             .await
             .unwrap();
         let mut buf = [0; 16];
-        let (len, _) = secret.recv_from(&mut buf).await.unwrap();
+        let (len, _) = timeout(PATIENCE, secret.recv_from(&mut buf)).await.unwrap().unwrap();
         assert_eq!(&buf[..len], b"own");
     });
 }
