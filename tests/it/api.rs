@@ -7,3 +7,4 @@ mod openapi;
 mod oracle;
 mod patch;
 mod protobuf;
+mod verbs;

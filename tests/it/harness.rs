@@ -274,6 +274,21 @@ impl Cluster {
         self.kubectl_with(&["apply", "-f", "-"], manifest)
     }
 
+    /// Does something with a client that is the administrator, on the server's machine.
+    pub fn with_client<T: Send>(&self, work: impl AsyncFnOnce(kube::Client) -> T + Send) -> T {
+        let kubeconfig = self.kubeconfig();
+        self.machine.run(move || {
+            // One thread: its sockets are opened on the machine that the thread is on.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let config = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
+                let options = kube::config::KubeConfigOptions::default();
+                let config = kube::Config::from_custom_kubeconfig(config, &options).await.unwrap();
+                work(kube::Client::try_from(config).unwrap()).await
+            })
+        })
+    }
+
     /// A command of the machine's with the cluster's kubeconfig in its environment.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

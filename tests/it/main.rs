@@ -17,3 +17,4 @@ mod net;
 mod readme;
 mod runtime;
 mod tidy;
+mod watch;
