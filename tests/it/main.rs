@@ -11,6 +11,7 @@ mod api;
 mod auth;
 mod cli;
 mod durability;
+mod guestbook;
 mod harness;
 mod images;
 mod net;
