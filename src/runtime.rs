@@ -1,10 +1,10 @@
 //! Images to running containers. OCI only: knows no Kubernetes kinds.
 //!
-//! A pod is one shim process and a set of namespaces; its containers are children of the shim, which
-//! outlives this process. [`spec`] says what shall run, [`container`] what does.
+//! A pod is one shim process and a set of namespaces; its containers are children of the shim,
+//! which outlives this process. [`spec`] says what shall run, [`container`] what does.
 //!
-//! Invariant: nothing here starts a thread or a runtime before `main` has asked whether this process
-//! is a shim.
+//! Invariant: nothing here starts a thread or a runtime before `main` has asked whether this
+//! process is a shim.
 
 /// What a container is and was: phase, exit.
 pub mod container;

@@ -180,7 +180,8 @@ fn magnitude(whole: &str, fraction: &str, scale: &Scale) -> i128 {
         Scale::Ten(power) => (9 + power - point, 1),
         Scale::Two(power) => (9 - point, 1i128 << power),
     };
-    // More digits than this are beyond the largest amount whatever the suffix, or below a billionth.
+    // More digits than this are beyond the largest amount whatever the suffix, or below a
+    // billionth.
     const DIGITS_MAX: usize = 30;
     let used = &digits[..digits.len().min(DIGITS_MAX)];
     let dropped = digits.len() - used.len();

@@ -177,8 +177,8 @@ pub trait Rules: Send + Sync {
         outside(object).ne(outside(old))
     }
 
-    /// The grace period of a deletion in seconds, given what the client asked for. `None` deletes at
-    /// once, as for all kinds but pods.
+    /// The grace period of a deletion in seconds, given what the client asked for. `None` deletes
+    /// at once, as for all kinds but pods.
     fn grace_period_s(&self, _object: &Value, _asked_s: Option<i64>) -> Option<i64> {
         None
     }

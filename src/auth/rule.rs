@@ -142,7 +142,8 @@ impl Rule {
         parts
     }
 
-    /// As upstream's escalation error shows it: `{APIGroups:[""], Resources:["pods"], Verbs:["get"]}`.
+    /// As upstream's escalation error shows it: `{APIGroups:[""], Resources:["pods"],
+    /// Verbs:["get"]}`.
     fn shown(&self) -> String {
         let parts = [
             ("APIGroups", &self.groups),

@@ -1,7 +1,7 @@
 //! What every controller shares: it follows views, queues keys, and runs a pure reconcile.
 //!
-//! A reconcile reads the views and returns what is to be done; the runner does it. What a controller
-//! wrote is in its views before it looks at that key again, so none keeps expectations.
+//! A reconcile reads the views and returns what is to be done; the runner does it. What a
+//! controller wrote is in its views before it looks at that key again, so none keeps expectations.
 
 use std::collections::HashMap;
 use std::sync::Arc;

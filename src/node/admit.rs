@@ -1,6 +1,7 @@
 //! Whether a pod may run on this node at all: the node's own look after the scheduler's. Pure.
 //!
-//! A pod may come here without a scheduler, or when others have taken what the scheduler counted on.
+//! A pod may come here without a scheduler, or when others have taken what the scheduler counted
+//! on.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! One command in a running container, for probes and hooks: its exit code and the beginning of what
-//! it said.
+//! One command in a running container, for probes and hooks: its exit code and the beginning of
+//! what it said.
 
 use std::time::Duration;
 

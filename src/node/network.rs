@@ -167,7 +167,8 @@ impl Network {
     }
 }
 
-/// The ports of the node that a pod at `address` shall have. In the host's network they are its own.
+/// The ports of the node that a pod at `address` shall have. In the host's network they are its
+/// own.
 pub fn host_ports(pod: &Pod, address: IpAddr) -> Vec<HostPort> {
     let Some(spec) = &pod.spec else { return Vec::new() };
     if spec.host_network == Some(true) {

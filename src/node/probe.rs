@@ -1,8 +1,8 @@
 //! Asking containers how they are: http, tcp, exec and grpc probes.
 //!
-//! Contract: [`tally`] decides, as kubelet does, when answers become a verdict; [`http`], [`tcp`] and
-//! [`grpc`] ask once and say in kubelet's words what went wrong. When to ask and what follows from
-//! the verdict is the worker's business.
+//! Contract: [`tally`] decides, as kubelet does, when answers become a verdict; [`http`], [`tcp`]
+//! and [`grpc`] ask once and say in kubelet's words what went wrong. When to ask and what follows
+//! from the verdict is the worker's business.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! kube-proxy's and the cluster DNS's duties: Services and EndpointSlices to what the kernel and the
-//! resolver shall answer.
+//! kube-proxy's and the cluster DNS's duties: Services and EndpointSlices to what the kernel and
+//! the resolver shall answer.
 //!
 //! Contract: [`rules`] and [`names`] are pure functions of one service and its slices; [`table`]
 //! keeps their results up to date by service, from events. Applying them is `net`'s.

@@ -137,8 +137,8 @@ fn hugepages(limits: Option<&BTreeMap<String, Text>>) -> BTreeMap<String, u64> {
     named.collect()
 }
 
-/// What the kernel is told of a pod as a whole. A limit holds for the pod only where every container
-/// has one.
+/// What the kernel is told of a pod as a whole. A limit holds for the pod only where every
+/// container has one.
 pub fn pod_resources(pod: &Pod) -> Resources {
     let all =
         |name: &str| counted(pod).all(|c| amount(limits(c), name).is_some_and(|q| !q.is_zero()));

@@ -1,7 +1,8 @@
 //! The Node object: what this machine is and how it is. Pure, but for [`machine`].
 //!
-//! Contract: [`new_node`] is what a node registers as; [`status`] is what it says of itself. Amounts
-//! and conditions of others (extended resources, a network plug-in's condition) are not touched.
+//! Contract: [`new_node`] is what a node registers as; [`status`] is what it says of itself.
+//! Amounts and conditions of others (extended resources, a network plug-in's condition) are not
+//! touched.
 
 pub mod machine;
 
@@ -14,7 +15,8 @@ use crate::node::config::Config;
 use crate::util::clock::Wall;
 use machine::Machine;
 
-/// Memory that pods may not have, so that the node itself stays alive: kubelet's eviction threshold.
+/// Memory that pods may not have, so that the node itself stays alive: kubelet's eviction
+/// threshold.
 const MEMORY_RESERVED: i64 = 100 << 20;
 /// The share of the disk that pods may fill, in percent: kubelet's eviction threshold is 10.
 const DISK_ALLOCATABLE_PERCENT: i64 = 90;

@@ -1,9 +1,9 @@
 //! SPDY/3.1 as Kubernetes' older streaming clients speak it, the server's side.
 //!
 //! Contract: [`connect`] takes an upgraded connection and yields the streams that the client opens;
-//! each carries bytes both ways and can be closed halfway. Flow-control windows are neither kept nor
-//! expected, as in the only client there is: a slow reader holds its whole connection back instead,
-//! in bounded memory. A broken peer ends its own connection, never more.
+//! each carries bytes both ways and can be closed halfway. Flow-control windows are neither kept
+//! nor expected, as in the only client there is: a slow reader holds its whole connection back
+//! instead, in bounded memory. A broken peer ends its own connection, never more.
 //!
 //! It must not know what the streams are for.
 

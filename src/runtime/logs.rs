@@ -121,8 +121,8 @@ fn clock(second: i64) -> (i64, i64, i64) {
     (of_day / 3600, of_day / 60 % 60, of_day % 60)
 }
 
-/// Year, month and day of days since 1970-01-01, by the usual arithmetic on 400-year eras that begin
-/// in March.
+/// Year, month and day of days since 1970-01-01, by the usual arithmetic on 400-year eras that
+/// begin in March.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -1,8 +1,8 @@
 //! The pod shim: the process that stands between rk and a pod's containers.
 //!
 //! One per pod, the same executable, started with descriptor 0 as its first connection to rk. It
-//! outlives rk; it has one thread, no async runtime, and holds little: for each container its pipes,
-//! its log and how it stands. It makes containers by forking workers ([`worker`]) which call
+//! outlives rk; it has one thread, no async runtime, and holds little: for each container its
+//! pipes, its log and how it stands. It makes containers by forking workers ([`worker`]) which call
 //! libcontainer and end, so that the containers' first processes fall to it. See [`protocol`] for
 //! what it can be asked.
 //!

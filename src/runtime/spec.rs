@@ -1,8 +1,9 @@
 //! What a pod and its containers shall be, as plain structs.
 //!
 //! Contract: the caller (the node) fills these in; the shim's worker turns them into an OCI bundle.
-//! They are stored as JSON beside the pod, so a field may be added (with a default) but never change
-//! its meaning. They know no Kubernetes kinds: labels are opaque and handed back on adoption.
+//! They are stored as JSON beside the pod, so a field may be added (with a default) but never
+//! change its meaning. They know no Kubernetes kinds: labels are opaque and handed back on
+//! adoption.
 
 /// The OCI specification of a container.
 pub mod oci;
@@ -246,7 +247,8 @@ pub enum Seccomp {
     Localhost(PathBuf),
 }
 
-/// Limits; an absent one is not set. Those that the kernel's cgroups lack are skipped with a warning.
+/// Limits; an absent one is not set. Those that the kernel's cgroups lack are skipped with a
+/// warning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resources {

@@ -15,8 +15,8 @@ pub enum Decision {
     Unschedulable(String),
 }
 
-/// Chooses a node for a pod; of equal ones the one that `tie` picks (its value modulo their number),
-/// so that equal nodes share the load and tests can tell.
+/// Chooses a node for a pod; of equal ones the one that `tie` picks (its value modulo their
+/// number), so that equal nodes share the load and tests can tell.
 pub fn decide(cluster: &Cluster, pod: &Value, share: &Share, tie: usize) -> Decision {
     let mut fitting: Vec<&NodeInfo> = Vec::new();
     let mut objections: BTreeMap<String, usize> = BTreeMap::new();

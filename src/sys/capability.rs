@@ -135,8 +135,8 @@ pub fn limit_bounding(keep: Set) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets what this process may use and does use to `keep`; nothing is inherited over exec but by root
-/// or by file capabilities.
+/// Sets what this process may use and does use to `keep`; nothing is inherited over exec but by
+/// root or by file capabilities.
 pub fn keep_only(keep: Set) -> io::Result<()> {
     let header = Header { version: VERSION_3, pid: 0 };
     #[allow(clippy::cast_possible_truncation, reason = "the two halves of the 64 bits")]

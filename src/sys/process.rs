@@ -1,7 +1,8 @@
 //! Processes: start, fork, reap, signal, and what the kernel keeps per process.
 //!
-//! Invariant: [`fork`] refuses in a process with more than one thread, since only the calling thread
-//! lives on in the child and a lock held by another (the allocator's) would be held for ever.
+//! Invariant: [`fork`] refuses in a process with more than one thread, since only the calling
+//! thread lives on in the child and a lock held by another (the allocator's) would be held for
+//! ever.
 
 use super::fd::check;
 use std::ffi::CString;

@@ -16,6 +16,8 @@ const FILE_LINES_MAX: usize = 800;
 
 /// Files that may be longer, because they are tables.
 const TABLES: &[&str] = &[];
+/// Files whose functions may be longer, because each is one table of cases.
+const TABLES_OF_CASES: &[&str] = &["src/node/pod/tests.rs"];
 
 /// Words that are not used, and what to write instead.
 const BANNED: &[(&str, &str)] = &[
@@ -173,7 +175,7 @@ fn functions_are_short() {
     for source in all() {
         for (name, line, length) in functions(&source) {
             lengths.push(length);
-            if length > FUNCTION_LINES_MAX {
+            if length > FUNCTION_LINES_MAX && !TABLES_OF_CASES.contains(&source.path.as_str()) {
                 faults.push(format!("{}:{line} {name} has {length} lines", source.path));
             }
         }

@@ -1,4 +1,5 @@
-//! IP addresses and ranges in objects: well-formed, and of a sort that makes sense where they stand.
+//! IP addresses and ranges in objects: well-formed, and of a sort that makes sense where they
+//! stand.
 
 use std::net::{IpAddr, Ipv6Addr};
 

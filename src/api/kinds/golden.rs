@@ -20,6 +20,15 @@ fn context() -> Context {
     Context { now: time::parse(NOW).unwrap() }
 }
 
+/// Columns and row of an object as kubectl gets them.
+fn table(resource: &Resource, object: &Value) -> Value {
+    let columns = resource.rules.columns();
+    let columns: Vec<Value> =
+        columns.iter().map(|c| format!("{}/{}", c.name, c.priority).into()).collect();
+    let row = resource.rules.row(object, context());
+    [("columns", columns.into()), ("row", row.into())].into()
+}
+
 /// What the engine does around the rules, as far as the rules can tell.
 fn answer(registry: &Registry, request: &Value) -> Result<Value, String> {
     let decode = |object: &Value| -> Result<(Value, std::sync::Arc<Resource>), String> {
@@ -39,15 +48,7 @@ fn answer(registry: &Registry, request: &Value) -> Result<Value, String> {
     let sub = request.get("sub").str();
     let mut old = Value::Null;
     match request.get("op").str() {
-        "table" => {
-            let columns: Vec<Value> = rules
-                .columns()
-                .iter()
-                .map(|c| format!("{}/{}", c.name, c.priority).into())
-                .collect();
-            let row = rules.row(&object, context());
-            return Ok([("columns", columns.into()), ("row", row.into())].into());
-        }
+        "table" => return Ok(table(&resource, &object)),
         "create" => {
             rules.prepare_create(&mut object, context());
             metadata::validate_create(&resource, &object, &mut errors);

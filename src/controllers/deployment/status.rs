@@ -1,4 +1,5 @@
-//! What a Deployment says of itself: counts, and the conditions that `kubectl rollout status` reads.
+//! What a Deployment says of itself: counts, and the conditions that `kubectl rollout status`
+//! reads.
 
 use std::time::Duration;
 

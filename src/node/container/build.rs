@@ -177,7 +177,8 @@ fn environment(inputs: &Inputs<'_>) -> Vec<(String, String)> {
     env
 }
 
-/// A command replaces the image's entry point and its arguments; arguments alone replace only those.
+/// A command replaces the image's entry point and its arguments; arguments alone replace only
+/// those.
 fn args(
     spec: &Container,
     image: &ImageConfig,

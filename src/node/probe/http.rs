@@ -1,7 +1,7 @@
 //! One HTTP GET, as kubelet's probes and hooks make it.
 //!
-//! Redirects on the same host are followed; one that leads elsewhere counts as success. Of HTTPS the
-//! certificate is not checked: a container's own is rarely signed by anyone.
+//! Redirects on the same host are followed; one that leads elsewhere counts as success. Of HTTPS
+//! the certificate is not checked: a container's own is rarely signed by anyone.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,8 +15,8 @@ use crate::limits::STREAM_CHUNK_BYTES_MAX;
 /// How long the end of a connection may take after the last byte.
 pub const LINGER: Duration = Duration::from_secs(5);
 
-/// Unpacks a WebSocket into the byte stream that its messages carry; the second part must be awaited
-/// and ends with either side.
+/// Unpacks a WebSocket into the byte stream that its messages carry; the second part must be
+/// awaited and ends with either side.
 pub fn unpack<T>(io: T) -> (DuplexStream, impl Future<Output = Result<(), Error>> + Send)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

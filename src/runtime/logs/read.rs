@@ -50,8 +50,8 @@ impl LogReader {
         Ok(Self { cursor: Some(Cursor::open(path, options)?), following: None })
     }
 
-    /// The same, and goes on with what is written later until `over` resolves (the container's exit)
-    /// and all of it has been shown.
+    /// The same, and goes on with what is written later until `over` resolves (the container's
+    /// exit) and all of it has been shown.
     pub fn follow(
         path: &Path,
         options: ReadOptions,
@@ -254,8 +254,8 @@ impl Cursor {
     }
 }
 
-/// All files of the log, oldest first. A directory that changes while it is listed may show a part of
-/// its entries, so the list counts only when no rotation came in between.
+/// All files of the log, oldest first. A directory that changes while it is listed may show a part
+/// of its entries, so the list counts only when no rotation came in between.
 fn open_all(path: &Path) -> io::Result<VecDeque<File>> {
     loop {
         let current = open(path)?;
@@ -303,9 +303,9 @@ fn skip_to_tail(
     Ok(())
 }
 
-/// The offset at which the last `lines` lines of the file begin, found by the end of the line before
-/// them; `None` when they begin in an older file. Counts `lines` down by those that this one has.
-/// Reads backwards, block by block.
+/// The offset at which the last `lines` lines of the file begin, found by the end of the line
+/// before them; `None` when they begin in an older file. Counts `lines` down by those that this one
+/// has. Reads backwards, block by block.
 fn tail_start(file: &mut File, lines: &mut u64, stream: Option<Stream>) -> io::Result<Option<u64>> {
     let mut end = file.seek(SeekFrom::End(0))?;
     let mut carry = Vec::new();

@@ -86,8 +86,8 @@ impl AsyncWrite for Input {
     }
 }
 
-/// A process that runs in a container by exec. Dropping it closes the streams and leaves the process
-/// alone.
+/// A process that runs in a container by exec. Dropping it closes the streams and leaves the
+/// process alone.
 pub struct ExecSession {
     /// As wished; taken by whoever writes.
     pub stdin: Option<Input>,

@@ -1,7 +1,8 @@
 //! From a profile to the kernel's filter machine.
 //!
-//! Per architecture the calls are ranges of numbers with one outcome each, found by a binary search;
-//! the kernel remembers calls that are always allowed, so the depth matters for the others only.
+//! Per architecture the calls are ranges of numbers with one outcome each, found by a binary
+//! search; the kernel remembers calls that are always allowed, so the depth matters for the others
+//! only.
 
 use super::profile::{Arch, Condition, Decision, Profile, Rule, Test};
 use super::table::rows;

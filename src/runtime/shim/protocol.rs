@@ -4,8 +4,8 @@
 //! `hello`, upon which the shim tells where each container stands, then replies, then goes on telling
 //! changes. A connection that cannot keep up is closed; its owner connects and says hello again.
 //!
-//! rk speaks the last two versions of a shim's protocol; a shim speaks its own. A field may be added
-//! with a default; anything else is a new version.
+//! rk speaks the last two versions of a shim's protocol; a shim speaks its own. A field may be
+//! added with a default; anything else is a new version.
 
 use crate::runtime::container::{ContainerStatus, Exit};
 use crate::runtime::spec::{LogTarget, TerminalSize};

@@ -1,7 +1,7 @@
 //! The shim's loop: one thread, one `poll`, nothing that waits for anybody.
 //!
-//! Invariants: a worker's report is read before the end of the process that it reports; the end of a
-//! container is stored and told only after its last output is in its log.
+//! Invariants: a worker's report is read before the end of the process that it reports; the end of
+//! a container is stored and told only after its last output is in its log.
 
 use super::connection::Connection;
 use super::container::Container;

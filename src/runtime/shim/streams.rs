@@ -1,4 +1,5 @@
-//! A container's output on its way: from its pipes or terminal to its log and to whoever is attached.
+//! A container's output on its way: from its pipes or terminal to its log and to whoever is
+//! attached.
 //!
 //! The shim never waits for a reader. What an attached reader has not taken yet is held, up to a
 //! bound; while the bound is reached the container's stream is not read, as a terminal would do; a

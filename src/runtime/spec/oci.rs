@@ -117,8 +117,8 @@ pub fn propagation(mount: &Mount) -> Propagation {
     }
 }
 
-/// Whether a mount must wait until libcontainer has made its own `/dev`: it is over `/dev`, or below
-/// such a one.
+/// Whether a mount must wait until libcontainer has made its own `/dev`: it is over `/dev`, or
+/// below such a one.
 pub fn is_late(container: &ContainerSpec, mount: &Mount) -> bool {
     let over = |mount: &Mount| mount.destination == Path::new("/dev");
     mount.destination.starts_with("/dev") && container.mounts.iter().any(over)

@@ -166,8 +166,8 @@ pub(super) fn attach(directory: &Path, rules: &[DeviceRule]) -> io::Result<()> {
 
 fn bpf<T>(command: u32, attributes: &T) -> io::Result<i32> {
     let size = size_of::<T>();
-    // SAFETY: the attributes start as the kernel's union does for this command, have the given size,
-    // and all they point to outlives the call.
+    // SAFETY: the attributes start as the kernel's union does for this command, have the given
+    // size, and all they point to outlives the call.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size) };
     check(i32::try_from(result).unwrap_or(-1))

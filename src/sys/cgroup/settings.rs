@@ -123,8 +123,8 @@ fn or_max(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
-/// Shares (2..=262144, default 1024) as a weight (1..=10000, default 100), by the curve that runtimes
-/// agreed on in 2025, which keeps both ends and maps default to default.
+/// Shares (2..=262144, default 1024) as a weight (1..=10000, default 100), by the curve that
+/// runtimes agreed on in 2025, which keeps both ends and maps default to default.
 fn weight(shares: u64) -> u64 {
     let log = (shares.clamp(2, 262_144) as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;

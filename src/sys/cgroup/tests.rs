@@ -1,3 +1,5 @@
+//! Finding, making and setting cgroups on trees of plain files.
+
 use super::*;
 
 const HYBRID: &str = "\

@@ -1,3 +1,5 @@
+//! Reading logs that writers made.
+
 use super::super::{Assembly, LogWriter};
 use super::*;
 use crate::runtime::spec::LogTarget;
