@@ -193,6 +193,9 @@ pub const SHIM_CONNECTIONS_MAX: usize = 16;
 pub const SHIM_EXECS_MAX: usize = 256;
 /// How long a shim may take to make its namespaces: milliseconds, but for a machine that swaps.
 pub const SHIM_START_MAX: Duration = Duration::from_secs(30);
+/// How long a shim that was found may take to answer before it counts as dead; one that has just
+/// been started makes its namespaces first.
+pub const SHIM_HELLO_MAX: Duration = Duration::from_secs(10);
 /// How long a shim may take to answer: creating a container waits for mounts, perhaps of a network.
 pub const SHIM_REPLY_MAX: Duration = Duration::from_secs(120);
 /// How long a shim may take to kill its pod and end, before it is killed itself; longer than the

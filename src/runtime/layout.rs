@@ -86,6 +86,11 @@ impl Layout {
         self.pod(pod).join("shim.log")
     }
 
+    /// The shim's process id, for when it does not answer.
+    pub fn shim_pid(&self, pod: &str) -> PathBuf {
+        self.pod(pod).join("shim.pid")
+    }
+
     /// Libcontainer's state root.
     pub fn oci(&self, pod: &str) -> PathBuf {
         self.pod(pod).join("oci")

@@ -98,15 +98,18 @@ impl AsRawFd for Channel {
 pub struct Listener(OwnedFd);
 
 impl Listener {
-    /// Listens at `path`, replacing a socket that a dead process left there.
+    /// Listens at `path`, replacing a socket that a dead process left there. The name appears only
+    /// when connections are taken: who waits for it need not try again.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
+        let fresh = path.with_extension("new");
+        match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let fd = socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags(), None)?;
-        with_short_path(path, |address| Ok(socket::bind(fd.as_raw_fd(), address)?))?;
+        with_short_path(&fresh, |address| Ok(socket::bind(fd.as_raw_fd(), address)?))?;
         socket::listen(&fd, Backlog::new(16)?)?;
+        std::fs::rename(fresh, path)?;
         Ok(Self(fd))
     }
 

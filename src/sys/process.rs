@@ -148,6 +148,29 @@ pub fn reap() -> Option<Ended> {
     Some(Ended { pid, code, signal })
 }
 
+/// Kills this process's children, and those that fall to it when they die, until none is left.
+pub fn end_children() -> io::Result<()> {
+    loop {
+        let children = std::fs::read_to_string("/proc/thread-self/children")?;
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        pids.into_iter().try_for_each(|pid| kill(pid, libc::SIGKILL))?;
+        // SAFETY: waitpid may be given a null status.
+        if unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) } < 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// This process shall be killed when its parent ends; fails when that has happened already.
+pub fn end_with_parent(parent: u32) -> io::Result<()> {
+    // SAFETY: takes integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    if std::os::unix::process::parent_id() != parent {
+        return Err(io::Error::other("the parent has ended"));
+    }
+    Ok(())
+}
+
 /// Sends `signal`; a process that is gone already is no error.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     if pid <= 0 {

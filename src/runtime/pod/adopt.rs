@@ -1,7 +1,7 @@
 //! Finding the pods that an earlier process has left.
 
 use super::{Pod, Shared, blocking, cleanup, link};
-use crate::limits::SHIM_START_MAX;
+use crate::limits::SHIM_HELLO_MAX;
 use crate::runtime::container::{ContainerStatus, ExitCause};
 use crate::runtime::layout::{PodRecord, entries, is_id, load, remove_all};
 use crate::sys::channel::Channel;
@@ -54,7 +54,7 @@ fn read(shared: &Arc<Shared>, id: &str) -> io::Result<Option<Arc<Pod>>> {
 async fn one(pod: Arc<Pod>) -> io::Result<Arc<Pod>> {
     let connected = match connect(&pod).await {
         Ok(channel) => {
-            let hello = tokio::time::timeout(SHIM_START_MAX, link::open(&pod, channel)).await;
+            let hello = tokio::time::timeout(SHIM_HELLO_MAX, link::open(&pod, channel)).await;
             hello.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         }
         Err(error) => Err(error),
@@ -81,7 +81,7 @@ async fn connect(pod: &Pod) -> io::Result<Channel> {
     let path = pod.record.layout.socket(pod.id());
     let directory = path.parent().map_or_else(PathBuf::new, std::path::Path::to_owned);
     let watch = reactor::register(DirectoryWatch::new(&directory)?)?;
-    let patience = tokio::time::sleep(SHIM_START_MAX);
+    let patience = tokio::time::sleep(SHIM_HELLO_MAX);
     tokio::pin!(patience);
     loop {
         match Channel::connect(&path) {
@@ -100,7 +100,8 @@ async fn connect(pod: &Pod) -> io::Result<Channel> {
     }
 }
 
-fn is_held(pod: &Pod) -> io::Result<bool> {
+/// Whether a shim of the pod lives, ready or not.
+pub(super) fn is_held(pod: &Pod) -> io::Result<bool> {
     match fs::File::open(pod.record.layout.shim_log(pod.id())) {
         Ok(log) => Ok(!fd::lock(&log, false)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -1,42 +1,68 @@
 //! Ending shims, and removing what is left of pods and containers. Each step may be repeated.
 
-use super::{Error, Pod, blocking, link, orphan, system};
+use super::link::{self, Link};
+use super::{Error, Pod, blocking, orphan, system};
 use crate::limits::SHIM_END_MAX;
 use crate::runtime::container::{ContainerStatus, ExitCause};
-use crate::runtime::layout::{PodRecord, make_private, remove_all, store};
+use crate::runtime::layout::{PodRecord, load, make_private, remove_all, store};
 use crate::runtime::shim::protocol::Call;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::mount;
+use crate::sys::process::PidFd;
 use crate::sys::reactor;
 use std::fs;
 use std::io;
 use std::sync::Arc;
+use tokio::io::unix::AsyncFd;
 
 /// Makes the shim end, by word or by force, and waits for that.
 pub(super) async fn end(pod: &Arc<Pod>) {
-    let Ok(link) = link::of(pod) else {
-        kill_child(pod).await;
-        return;
-    };
-    let process = link.process().ok().flatten();
     // From here on the connection's end is expected.
-    *pod.link.lock() = None;
-    let Some(process) = process.and_then(|process| reactor::register(process).ok()) else {
-        kill_child(pod).await;
-        return;
+    let link = pod.link.lock().take();
+    let process = match &link {
+        Some(link) => link.process(),
+        None => silent(pod),
     };
-    let asked = async {
-        // The reply is the end of the connection, which comes back as a fault.
-        let _ = link.call(Call::Shutdown, &[]).await;
-        process.readable().await.is_ok()
-    };
-    if !tokio::time::timeout(SHIM_END_MAX, asked).await.unwrap_or(false) {
-        tracing::warn!(pod = pod.id(), "shim does not end by itself");
-        if let Err(error) = process.get_ref().kill(libc::SIGKILL) {
-            tracing::warn!(pod = pod.id(), %error, "cannot kill shim");
-        }
+    let process = process.and_then(|process| process.map(reactor::register).transpose());
+    match process {
+        Ok(Some(process)) => end_process(pod, link.as_deref(), &process).await,
+        Ok(None) => {}
+        Err(error) => tracing::warn!(pod = pod.id(), %error, "cannot find shim"),
     }
     kill_child(pod).await;
+}
+
+/// The process of a shim that lives and does not answer.
+fn silent(pod: &Pod) -> io::Result<Option<PidFd>> {
+    if !super::adopt::is_held(pod)? {
+        return Ok(None);
+    }
+    match load::<i32>(&pod.record.layout.shim_pid(pod.id()))? {
+        Some(pid) => PidFd::open(pid),
+        None => Ok(None),
+    }
+}
+
+async fn end_process(pod: &Pod, link: Option<&Link>, process: &AsyncFd<PidFd>) {
+    let gone = async {
+        if let Some(link) = link {
+            // The reply is the end of the connection, which comes back as a fault.
+            let _ = link.call(Call::Shutdown, &[]).await;
+        } else {
+            process.get_ref().kill(libc::SIGKILL)?;
+        }
+        process.readable().await.map(drop)
+    };
+    match tokio::time::timeout(SHIM_END_MAX, gone).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(pod = pod.id(), %error, "cannot end shim"),
+        Err(_) => {
+            tracing::warn!(pod = pod.id(), "shim does not end by itself");
+            if let Err(error) = process.get_ref().kill(libc::SIGKILL) {
+                tracing::warn!(pod = pod.id(), %error, "cannot kill shim");
+            }
+        }
+    }
 }
 
 /// Reaps the shim, if it is this process's child, however far it has come.

@@ -353,9 +353,6 @@ impl PodHandle {
 
 /// Gives the session the master of its terminal.
 fn terminal(session: &mut ExecSession, spec: &ExecSpec, master: OwnedFd) -> io::Result<()> {
-    if let Some(size) = spec.size {
-        crate::sys::terminal::set_size(&master, size.width, size.height)?;
-    }
     if spec.stdin {
         session.stdin = Some(Input::new(fd::duplicate(&master)?)?);
     }

@@ -5,11 +5,12 @@
 //! that needs privilege, and before it where `no_new_privileges` makes it need none.
 
 use super::protocol::{Fault, FaultKind, Report};
+use crate::runtime::spec::TerminalSize;
 use crate::sys::capability::{self, Set};
 use crate::sys::channel::Channel;
 use crate::sys::mount::{self, Passing};
 use crate::sys::seccomp::{self, Instruction};
-use crate::sys::{fd, process};
+use crate::sys::{fd, process, terminal};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use std::collections::HashMap;
@@ -46,6 +47,8 @@ pub(super) struct Executor {
     pub(super) late: Vec<LateMount>,
     /// Joins a container that stands already.
     pub(super) joins: bool,
+    /// The size of its terminal, before the program can ask for it.
+    pub(super) size: Option<TerminalSize>,
     /// The worker's way to the shim, inherited by this process.
     pub(super) report: RawFd,
 }
@@ -63,6 +66,10 @@ impl Executor {
         for (target, passing) in &self.propagation {
             mount::set_passing(target, *passing, true)
                 .map_err(|error| failed(&format!("mount on {}", target.display()), error))?;
+        }
+        if let Some(size) = self.size {
+            terminal::set_size(&io::stdin(), size.width, size.height)
+                .map_err(|error| failed("terminal", error))?;
         }
         self.enter_directory()?;
         find_program(&self.command).map(drop)

@@ -349,6 +349,7 @@ impl Shim {
         stdio: Option<Stdio>,
         report: Channel,
     ) -> Result<(), Fault> {
+        let shim = std::process::id();
         match process::fork()? {
             Forked::Parent(_) => {
                 self.work.insert(self.next, work);
@@ -358,6 +359,7 @@ impl Shim {
             Forked::Child => {
                 let job = Job {
                     record: &self.record,
+                    shim,
                     cgroups: &self.cgroups,
                     container: &work.container,
                     reaper: self.reaper,
@@ -532,11 +534,10 @@ impl Shim {
         self.tell(&Message::Container(status));
     }
 
-    /// Nothing of the pod runs on after this.
+    /// Nothing of the pod runs on after this, not even a worker and what it was making.
     fn shut_down(&mut self) -> io::Result<()> {
-        self.cgroups.kill(&self.record.cgroup())?;
-        while process::reap().is_some() {}
-        Ok(())
+        process::end_children()?;
+        self.cgroups.kill(&self.record.cgroup())
     }
 }
 

@@ -27,11 +27,14 @@ use libcontainer::syscall::syscall::SyscallType;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What a worker is told by the shim that forks it.
 pub(super) struct Job<'a> {
     pub(super) record: &'a PodRecord,
+    /// The shim's process id.
+    pub(super) shim: u32,
     pub(super) cgroups: &'a Cgroups,
     pub(super) container: &'a str,
     /// The first process of each container, for joining PID namespaces.
@@ -62,6 +65,10 @@ pub(super) fn target(job: &Job<'_>) -> Option<String> {
 /// Does the job in this forked child, reports, and ends.
 pub(super) fn run(job: &Job<'_>, task: Task, stdio: Option<Stdio>, report: Channel) -> ! {
     process::default_signals();
+    // What is being made without a shim would be nobody's.
+    if process::end_with_parent(job.shim).is_err() {
+        process::exit_now(1);
+    }
     let outcome = isolate(task, stdio, report).map_err(Fault::from);
     let code = match outcome {
         Err(_) => 1,
@@ -184,6 +191,7 @@ fn exec(
     let path = PathBuf::from(format!("/proc/self/fd/{}", process.as_raw_fd()));
     let mut executor = executor(&spec, command, report)?;
     executor.joins = true;
+    executor.size = wish.size.filter(|_| wish.tty);
     // Libcontainer leaves sockets beside the state that it works on: it gets a copy.
     let state = Scratch::new(job, number)?;
     let diagnosis = Diagnosis::begin()?;
@@ -282,7 +290,8 @@ fn mount_root(job: &Job<'_>, spec: &ContainerSpec) -> Result<PathBuf, Fault> {
         Rootfs::Overlay { lower, upper, work } => {
             let root = job.record.layout.roots().join(job.container);
             make_private(&root)?;
-            make_private(upper)?;
+            // Its mode becomes that of the container's root.
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(upper)?;
             make_private(work)?;
             Overlay { lower, upper, work }.mount_alone(&root).map_err(|error| {
                 Fault::new(FaultKind::Failed, format!("cannot mount the root: {error}"))
@@ -388,6 +397,7 @@ fn executor(spec: &ContainerSpec, command: Command, report: &Channel) -> Result<
         propagation: Vec::new(),
         late: Vec::new(),
         joins: false,
+        size: None,
         report: report.as_raw_fd(),
     })
 }

@@ -30,6 +30,11 @@ impl World {
         world
     }
 
+    /// The world of another process; it stays when this one ends.
+    pub fn again(path: PathBuf, group: String) -> Self {
+        Self { directory: None, path, group }
+    }
+
     pub fn config(&self) -> Config {
         Config {
             exe: env!("CARGO_BIN_EXE_rk").into(),
@@ -103,6 +108,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if self.directory.is_none() {
+            return;
+        }
         let cgroups = Cgroups::detect().unwrap();
         // The shims are in a group below too.
         let _ = cgroups.kill(&self.group);
@@ -110,6 +118,14 @@ impl Drop for World {
         let _ = mount::detach_below(&self.path);
         drop(self.directory.take());
     }
+}
+
+/// Runs one test of this binary in a process of its own.
+pub fn alone(test: &str) {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--ignored"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
 
 /// Runs a container to its end.
