@@ -203,7 +203,7 @@ impl Resolver {
             }
         };
         answer.authoritative |= !aliases.is_empty();
-        answer.answers.splice(0..0, aliases);
+        answer.answers.splice(0..0, aliases.into_iter().map(|record| *record));
         request.answer(answer)
     }
 

@@ -43,7 +43,7 @@ pub(super) enum Found {
     /// These records, and some that the client will ask for next.
     Records(Vec<Record>, Vec<Record>),
     /// This alias; the question goes on at its target.
-    Alias(Record, DnsName),
+    Alias(Box<Record>, DnsName),
     /// The name exists, with other types of records.
     NoData,
     /// The name does not exist.
@@ -298,7 +298,7 @@ impl State {
         let Ok(mut target) = DnsName::from_ascii(target) else { return Found::NoData };
         target.set_fqdn(true);
         let record = self.record(name, RData::CNAME(CNAME(target.clone())));
-        Found::Alias(record, target)
+        Found::Alias(Box::new(record), target)
     }
 
     fn apex(&self, kind: RecordType) -> Found {
