@@ -90,13 +90,14 @@ fn publish(layout: &Layout, dir: &Path, chain: &Digest, done: Finished) -> Resul
     // One flush for the thousands of files of a layer; the name must not outlive its content.
     files::sync_filesystem(dir).map_err(io_error("flush", dir))?;
     let target = layout.layer(chain);
-    if LayerInfo::load(layout, chain).is_none() && target.exists() {
-        return Err(Error::malformed(target.display().to_string(), "not the layer of its name"));
-    }
     match std::fs::rename(dir, &target) {
         Ok(()) => {}
         // Another process was faster.
         Err(_) if LayerInfo::load(layout, chain).is_some() => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+            let shown = target.display().to_string();
+            return Err(Error::malformed(shown, "it is not the layer of its name"));
+        }
         Err(e) => return Err(io_error("publish", &target)(e)),
     }
     files::sync_dir(&layout.layers()).map_err(io_error("flush", &target))

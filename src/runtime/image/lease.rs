@@ -81,9 +81,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // What cannot be removed now is removed by the next sweep.
-        if let Err(e) = std::fs::remove_dir_all(&self.dir) {
-            tracing::warn!(dir = %self.dir.display(), error = %e, "cannot remove scratch directory");
+        // A sweep may be at it too; and what cannot be removed now is removed by the next one.
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(dir = %self.dir.display(), error = %e, "cannot remove a directory");
+            }
+            _ => {}
         }
     }
 }
@@ -101,10 +104,13 @@ pub(super) fn sweep(layout: &Layout, _locked: &Locked, own: &Path) -> Result<Has
             Ok(file) if file.try_lock().is_err() => {
                 pinned.extend(read_pins(&dir.join("pins")));
             }
-            _ => {
-                tracing::info!(dir = %dir.display(), "removing what an interrupted operation left");
-                std::fs::remove_dir_all(&dir).map_err(io_error("remove", &dir))?;
-            }
+            // Dead, or ending just now and removing its directory itself.
+            _ => match std::fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io_error("remove", &dir)(e));
+                }
+                _ => {}
+            },
         }
     }
     Ok(pinned)

@@ -321,8 +321,9 @@ impl Store {
         }
         // Layers are unpacked now; their packed form goes.
         gc::sweep(&self.layout, &locked, lease)?;
-        drop(locked);
+        // Still under the lock: a pruning may be waiting for it.
         let catalog = self.catalog()?;
+        drop(locked);
         let admitted = arrivals.iter().map(|arrival| catalog.by_id(&arrival.id).cloned());
         let admitted: Option<Vec<Arc<Image>>> = admitted.collect();
         admitted.ok_or_else(|| Error::NotFound {

@@ -257,3 +257,100 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
     assert_eq!(error.class(), super::super::Class::DiskFull, "{error}");
     assert_eq!(left, [0, 0]);
 }
+
+/// Not a test by itself: what the next one starts again and again, and kills.
+#[tokio::test]
+async fn works_until_it_is_killed() {
+    let Ok(dir) = std::env::var("RK_TEST_KILLED_STORE") else { return };
+    let dir = Path::new(&dir);
+    loop {
+        let store = Store::open(&dir.join("images")).unwrap();
+        for n in 0..3 {
+            let image = store.import(dir.join(format!("{n}.tar"))).await.unwrap().remove(0);
+            store.prepare(&format!("c{n}"), &image.id).await.unwrap();
+        }
+        for n in 0..3 {
+            store.release(&format!("c{n}")).await.unwrap();
+            store.remove(&format!("app:{n}")).await.unwrap();
+        }
+        store.prune(PruneRequest::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_store_survives_being_killed_at_any_moment() {
+    let tmp = tempfile::tempdir().unwrap();
+    let content = |n: usize| "x".repeat(50_000 + n);
+    for n in 0..3 {
+        let mut layers = vec![base()];
+        layers.extend((0..=n).map(|m| Tar::new().file(&format!("f{m}"), &content(m)).build()));
+        let archive = TestImage::new(&layers, gzip).docker_archive(&[&format!("app:{n}")]);
+        std::fs::write(tmp.path().join(format!("{n}.tar")), archive).unwrap();
+    }
+    let mut worked = 0;
+    for round in 0..25 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "runtime::image::store::tests::works_until_it_is_killed"])
+            .env("RK_TEST_KILLED_STORE", tmp.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let [random] = crate::util::id::random::<1>();
+        tokio::time::sleep(Duration::from_millis(20 + u64::from(random))).await;
+        worked += usize::from(tmp.path().join("images/index.json").exists());
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "it ended by itself in round {round}");
+        let store = Store::open(&tmp.path().join("images")).unwrap();
+        assert_eq!(std::fs::read_dir(store.layout.ingest()).unwrap().count(), 0);
+        for image in store.list().await.unwrap() {
+            let prepared = store.prepare("check", &image.id).await.unwrap();
+            // Above the base there is one file in each layer.
+            for (n, dir) in prepared.lower.iter().rev().skip(1).enumerate() {
+                let read = std::fs::read_to_string(dir.join(format!("f{n}"))).unwrap();
+                assert!(read == content(n), "round {round}");
+            }
+            store.release("check").await.unwrap();
+        }
+    }
+    assert!(worked > 0, "the children did nothing");
+    let store = Store::open(&tmp.path().join("images")).unwrap();
+    for (id, _) in store.containers().await.unwrap() {
+        store.release(&id).await.unwrap();
+    }
+    store.prune(PruneRequest::default()).await.unwrap();
+    assert_eq!(std::fs::read_dir(store.layout.layers()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(store.layout.blobs().join("sha256")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn imports_and_prunings_of_several_processes_do_not_disturb_each_other() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().join("images");
+    let import = |name: &'static str, seed: usize| {
+        // A store of its own has locks of its own, as another process has.
+        let (store, path) = (Store::open(&dir).unwrap(), tmp.path().join(name));
+        let layers = [base(), Tar::new().file("f", &"y".repeat(1000 * seed)).build()];
+        std::fs::write(&path, TestImage::new(&layers, gzip).docker_archive(&[name])).unwrap();
+        tokio::spawn(async move {
+            for _ in 0..15 {
+                let image = store.import(path.clone()).await.unwrap().remove(0);
+                assert_eq!(image.layers.len(), 2);
+            }
+        })
+    };
+    let imports = [import("a", 1), import("b", 2), import("c", 3)];
+    let store = Store::open(&dir).unwrap();
+    let pruning: tokio::task::JoinHandle<()> = tokio::spawn(async move {
+        loop {
+            store.prune(PruneRequest::default()).await.unwrap();
+        }
+    });
+    for import in imports {
+        import.await.unwrap();
+    }
+    pruning.abort();
+    let _ = pruning.await;
+    let store = Store::open(&dir).unwrap();
+    store.prune(PruneRequest::default()).await.unwrap();
+    assert_eq!(std::fs::read_dir(store.layout.layers()).unwrap().count(), 0);
+}
