@@ -238,8 +238,8 @@ pub const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
 /// mean that something else is wrong.
 pub const NAME_ATTEMPTS_MAX: usize = 8;
 /// Times that a patch or an unconditional update is tried against a changing object. Each failure
-/// means that somebody else's write went through.
-pub const UPDATE_ATTEMPTS_MAX: usize = 16;
+/// means that somebody else's write went through, so more than all writers at once are not needed.
+pub const UPDATE_ATTEMPTS_MAX: usize = 256;
 /// Deletions that one deletecollection has under way: enough to fill a batch of the store.
 pub const DELETIONS_AT_ONCE: usize = 64;
 /// Objects or events that a watch takes from the history at a time: some 100 kB of text.
@@ -264,6 +264,9 @@ pub const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUEST_BYTES_MAX: usize = 3 << 20;
 /// Objects of a list that are encoded between two writes to the socket.
 pub const LIST_PORTION: usize = 64;
+/// Pieces of an answer below this size are copied together: a piece of its own costs about as much
+/// as copying so many bytes.
+pub const SHARED_BYTES_MIN: usize = 2048;
 /// Answers below this size are sent as they are (upstream's): compressing costs more than it saves.
 pub const GZIP_BYTES_MIN: usize = 128 << 10;
 /// Bytes that are compressed between two writes: about a millisecond's work.

@@ -139,7 +139,14 @@ impl Front {
         let code = response.status().as_u16();
         self.metrics.answered(&labels, code, took, info.is_long());
         tracing::debug!(verb = labels.verb, resource = %labels.resource, code, ?took, "request");
-        if info.is_long() { response } else { output::compress(encoding.as_ref(), response) }
+        if info.is_long() {
+            return response;
+        }
+        let response = match info.query.flag("pretty") {
+            Some(true) => output::indent(response),
+            _ => response,
+        };
+        output::compress(encoding.as_ref(), response)
     }
 
     /// Answers within the time that a request may take.

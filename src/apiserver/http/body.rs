@@ -11,6 +11,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::{Frame, SizeHint};
 
 use super::metrics::Held;
+use crate::limits;
 
 /// Bytes in pieces, sent as one.
 #[derive(Debug, Clone, Default)]
@@ -34,12 +35,6 @@ impl Rope {
         }
     }
 
-    /// Adds another rope at the end.
-    pub fn extend(&mut self, other: Self) {
-        self.len += other.len;
-        self.parts.extend(other.parts);
-    }
-
     /// How many bytes there are.
     pub const fn len(&self) -> usize {
         self.len
@@ -61,6 +56,35 @@ impl<B: Into<Bytes>> From<B> for Rope {
         let mut rope = Self::new();
         rope.push(bytes);
         rope
+    }
+}
+
+/// Puts a rope together: small pieces are copied into one, large ones shared.
+#[derive(Default)]
+pub struct Writer {
+    rope: Rope,
+    tail: Vec<u8>,
+}
+
+impl Writer {
+    /// Adds text of no long life.
+    pub fn text(&mut self, text: impl AsRef<[u8]>) {
+        self.tail.extend_from_slice(text.as_ref());
+    }
+
+    /// Adds bytes that others hold too.
+    pub fn share(&mut self, bytes: Bytes) {
+        if bytes.len() < limits::SHARED_BYTES_MIN {
+            return self.text(bytes);
+        }
+        self.rope.push(std::mem::take(&mut self.tail));
+        self.rope.push(bytes);
+    }
+
+    /// All that was added.
+    pub fn finish(mut self) -> Rope {
+        self.rope.push(self.tail);
+        self.rope
     }
 }
 
@@ -174,6 +198,20 @@ impl hyper::body::Body for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_pieces_are_shared_and_small_ones_joined() {
+        let large = Bytes::from(vec![b'x'; limits::SHARED_BYTES_MIN]);
+        let mut writer = Writer::default();
+        writer.text("a");
+        writer.share(Bytes::from_static(b"b"));
+        writer.share(large.clone());
+        writer.text("c");
+        let rope = writer.finish();
+        let parts: Vec<&Bytes> = rope.parts().collect();
+        assert_eq!((&parts[0][..], parts[1].as_ptr()), (&b"ab"[..], large.as_ptr()));
+        assert_eq!((parts.len(), rope.len()), (3, large.len() + 3));
+    }
 
     #[test]
     fn a_rope_reads_as_one_text() {

@@ -47,6 +47,24 @@ pub fn status(status: &Status) -> Response<Body> {
     response
 }
 
+/// Writes a document in JSON with indents, for people: `pretty=true`. Long lists, which are never
+/// whole in memory, stay as they are.
+pub fn indent(response: Response<Body>) -> Response<Body> {
+    let is_json =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|t| *t == "application/json");
+    let (parts, body) = response.into_parts();
+    let body = match body {
+        Body::Whole(rope) if is_json => {
+            let bytes: Vec<u8> = rope.parts().flat_map(|part| part.iter().copied()).collect();
+            let indented =
+                Value::parse(&bytes).ok().and_then(|v| serde_json::to_vec_pretty(&v).ok());
+            indented.map_or(rope, Rope::from).into()
+        }
+        body => body,
+    };
+    Response::from_parts(parts, body)
+}
+
 /// Adds `Warning: 299` headers. What a header cannot carry is left out of it.
 pub fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     let mut left = limits::WARNINGS_BYTES_MAX;
@@ -74,17 +92,8 @@ pub fn watch(watch: Watch, renderer: Renderer, stop: watch::Receiver<bool>) -> R
                 () = stopped(&mut stop) => return None,
                 frames = watch.next() => frames?,
             };
-            let mut rope = Rope::new();
-            for frame in &frames {
-                match renderer.frame(frame) {
-                    Ok(framed) => rope.extend(framed),
-                    Err(status) => {
-                        let broken = Err(io::Error::other(status));
-                        return Some((broken, (watch, renderer, stop)));
-                    }
-                }
-            }
-            Some((Ok(rope), (watch, renderer, stop)))
+            let rope = renderer.frames(&frames).map_err(io::Error::other);
+            Some((rope, (watch, renderer, stop)))
         });
     answer(200, media_type, Body::stream(ropes))
 }

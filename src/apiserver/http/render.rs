@@ -7,10 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use super::accept::{Accepted, Media, Shape};
-use super::body::{Body, Rope};
+use super::body::{Body, Rope, Writer};
 use super::raw;
 use crate::api::codec::{self, protobuf};
 use crate::api::meta::split_api_version;
@@ -93,9 +93,9 @@ impl Renderer {
     pub fn answer(&self, answer: Answer) -> Result<Rope, Status> {
         match (self.accepted.media, &answer) {
             (Media::Json, Answer::Stored(object)) => {
-                let mut rope = Rope::new();
-                self.object(object, &mut rope)?;
-                Ok(rope)
+                let mut out = Writer::default();
+                self.object(object, &mut out)?;
+                Ok(out.finish())
             }
             _ => {
                 let value = self.shaped(answer.into_value(&self.resource)?);
@@ -105,14 +105,14 @@ impl Renderer {
     }
 
     /// One stored object in JSON, with its type.
-    fn object(&self, object: &Arc<Object>, rope: &mut Rope) -> Result<(), Status> {
+    fn object(&self, object: &Arc<Object>, out: &mut Writer) -> Result<(), Status> {
         match self.accepted.shape {
-            Shape::Whole if is_identity(&self.resource, object) => rope.push(object.body.clone()),
-            Shape::Whole => rope.push(history::encode(&as_served(&self.resource, object)?)),
-            Shape::Metadata => metadata(object, rope),
+            Shape::Whole if is_identity(&self.resource, object) => out.share(object.body.clone()),
+            Shape::Whole => out.text(history::encode(&as_served(&self.resource, object)?)),
+            Shape::Metadata => metadata(object, out),
             Shape::Table(_) => {
                 let value = as_served(&self.resource, object)?;
-                rope.push(history::encode(&self.shaped(value)));
+                out.text(history::encode(&self.shaped(value)));
             }
         }
         Ok(())
@@ -179,34 +179,34 @@ impl Renderer {
 
     fn json_list(self, list: List) -> Body {
         let (head, tail) = self.list_ends(&list);
-        let mut first = Rope::from(head);
         let mut items = list.items.into_iter();
         let mut comma = false;
-        let mut portion = move |mut rope: Rope| -> io::Result<(Rope, bool)> {
+        let mut portion = move |mut out: Writer| -> io::Result<(Rope, bool)> {
             for object in items.by_ref().take(limits::LIST_PORTION) {
                 if std::mem::replace(&mut comma, true) {
-                    rope.push(&b","[..]);
+                    out.text(",");
                 }
-                self.item(&object, &mut rope).map_err(io::Error::other)?;
+                self.item(&object, &mut out).map_err(io::Error::other)?;
             }
             let done = items.len() == 0;
             if done {
-                rope.push(tail);
+                out.text(tail);
             }
-            Ok((rope, done))
+            Ok((out.finish(), done))
         };
-        match portion(std::mem::take(&mut first)) {
+        let mut first = Writer::default();
+        first.text(head);
+        match portion(first) {
             Ok((rope, true)) => rope.into(),
             Ok((rope, false)) => {
                 let rest = stream::unfold(Some(portion), |portion| async {
                     let mut portion = portion?;
-                    match portion(Rope::new()) {
+                    match portion(Writer::default()) {
                         Ok((rope, done)) => Some((Ok(rope), (!done).then_some(portion))),
                         Err(error) => Some((Err(error), None)),
                     }
                 });
-                let first = stream::iter([Ok(rope)]);
-                Body::stream(futures_util::StreamExt::chain(first, rest))
+                Body::stream(stream::iter([Ok(rope)]).chain(rest))
             }
             Err(error) => Body::stream(stream::iter([Err(error)])),
         }
@@ -229,22 +229,21 @@ impl Renderer {
     }
 
     /// One item of a list in JSON. Built-in kinds go without their type there, as upstream's.
-    fn item(&self, object: &Arc<Object>, rope: &mut Rope) -> Result<(), Status> {
+    fn item(&self, object: &Arc<Object>, out: &mut Writer) -> Result<(), Status> {
         match self.accepted.shape {
             Shape::Table(_) => {
-                let row = self.row(&as_served(&self.resource, object)?);
-                rope.push(row.encode());
+                out.text(self.row(&as_served(&self.resource, object)?).encode());
             }
-            Shape::Whole if self.resource.custom => self.object(object, rope)?,
+            Shape::Whole if self.resource.custom => self.object(object, out)?,
             Shape::Whole => {
                 let body = match is_identity(&self.resource, object) {
                     true => object.body.clone(),
                     false => history::encode(&as_served(&self.resource, object)?).into(),
                 };
-                rope.push(&b"{"[..]);
-                rope.push(body.slice(self.prefix.len().min(body.len())..));
+                out.text("{");
+                out.share(body.slice(self.prefix.len().min(body.len())..));
             }
-            Shape::Metadata => metadata(object, rope),
+            Shape::Metadata => metadata(object, out),
         }
         Ok(())
     }
@@ -299,42 +298,49 @@ impl Renderer {
         Ok(Rope::from(protobuf::seal(&version, kind, &message)).into())
     }
 
-    /// One event of a watch, framed.
+    /// Events of a watch, framed.
     ///
     /// # Errors
-    /// When the object cannot be shown in this form.
-    pub fn frame(&mut self, frame: &Frame) -> Result<Rope, Status> {
-        let (word, object) = match frame {
-            Frame::Added(object) => ("ADDED", object),
-            Frame::Modified(object) => ("MODIFIED", object),
-            Frame::Deleted(object) => ("DELETED", object),
-            Frame::Bookmark { revision, initial_end } => {
-                return self.framed("BOOKMARK", &self.bookmark(*revision, *initial_end));
+    /// When an object cannot be shown in this form.
+    pub fn frames(&mut self, frames: &[Frame]) -> Result<Rope, Status> {
+        let mut out = Writer::default();
+        for frame in frames {
+            match frame {
+                Frame::Added(object) => self.event("ADDED", object, &mut out)?,
+                Frame::Modified(object) => self.event("MODIFIED", object, &mut out)?,
+                Frame::Deleted(object) => self.event("DELETED", object, &mut out)?,
+                Frame::Bookmark { revision, initial_end } => {
+                    let bookmark = self.bookmark(*revision, *initial_end);
+                    self.framed("BOOKMARK", &bookmark, &mut out)?;
+                }
+                Frame::Error(status) => self.framed("ERROR", &status.to_value(), &mut out)?,
             }
-            Frame::Error(status) => return self.framed("ERROR", &status.to_value()),
-        };
-        let mut rope = match self.accepted.media {
-            Media::Protobuf => {
-                let value = self.shaped(as_served(&self.resource, object)?);
-                return self.framed(word, &value);
-            }
-            _ => Rope::from(format!(r#"{{"type":"{word}","object":"#)),
-        };
-        self.object(object, &mut rope)?;
-        rope.push(&b"}\n"[..]);
+        }
+        Ok(out.finish())
+    }
+
+    fn event(&mut self, word: &str, object: &Arc<Object>, out: &mut Writer) -> Result<(), Status> {
+        if self.accepted.media == Media::Protobuf {
+            let value = self.shaped(as_served(&self.resource, object)?);
+            return self.framed(word, &value, out);
+        }
+        open_event(word, out);
+        self.object(object, out)?;
+        out.text("}\n");
         self.headed = true;
-        Ok(rope)
+        Ok(())
     }
 
     /// Any event whose object is at hand as a tree.
-    fn framed(&self, word: &str, object: &Value) -> Result<Rope, Status> {
+    fn framed(&self, word: &str, object: &Value, out: &mut Writer) -> Result<(), Status> {
         if self.accepted.media == Media::Protobuf {
-            return Ok(protobuf::watch_frame(word, &sealed(object)?).into());
+            out.share(protobuf::watch_frame(word, &sealed(object)?).into());
+            return Ok(());
         }
-        let mut rope = Rope::from(format!(r#"{{"type":"{word}","object":"#));
-        rope.push(history::encode(object));
-        rope.push(&b"}\n"[..]);
-        Ok(rope)
+        open_event(word, out);
+        out.text(history::encode(object));
+        out.text("}\n");
+        Ok(())
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> Value {
@@ -368,14 +374,21 @@ fn type_prefix(kind: &str, api_version: &str) -> String {
     format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","#)
 }
 
-/// Only an object's metadata, without decoding the rest.
-fn metadata(object: &Object, rope: &mut Rope) {
-    rope.push(type_prefix("PartialObjectMetadata", "meta.k8s.io/v1"));
-    if let Some(range) = raw::member(&object.body, "metadata") {
-        rope.push(&br#""metadata":"#[..]);
-        rope.push(object.body.slice(range));
+/// `{"type":"ADDED","object":`
+fn open_event(word: &str, out: &mut Writer) {
+    for piece in [r#"{"type":""#, word, r#"","object":"#] {
+        out.text(piece);
     }
-    rope.push(&b"}"[..]);
+}
+
+/// Only an object's metadata, without decoding the rest.
+fn metadata(object: &Object, out: &mut Writer) {
+    out.text(r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1""#);
+    if let Some(range) = raw::member(&object.body, "metadata") {
+        out.text(r#","metadata":"#);
+        out.share(object.body.slice(range));
+    }
+    out.text("}");
 }
 
 fn partial(object: &Value) -> Value {

@@ -273,6 +273,8 @@ async fn documents_describe_the_server() {
     let (_, metrics) = site.bytes("GET /metrics", &[], b"").await;
     assert!(String::from_utf8_lossy(&metrics).contains("apiserver_request_total"));
     assert_eq!(site.json("GET /nowhere", "").await.0, 404);
+    let (_, pretty) = site.bytes("GET /version?pretty=true", &[], b"").await;
+    assert!(pretty.starts_with(b"{\n  \"buildDate\""), "{pretty:?}");
 }
 
 #[tokio::test]
