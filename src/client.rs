@@ -5,6 +5,7 @@
 //! in an agent it is HTTPS feeding a history of the same type. Nothing that uses it can tell.
 
 pub mod events;
+pub mod remote;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -300,3 +300,17 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
 /// The longest delay before a custom resource definition is looked at again.
 pub const CUSTOM_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+// far client
+
+/// Bytes of an answer to one call: some objects of the largest size, and discovery.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one event of a watch: the largest object, encoded without thrift.
+pub const WATCH_EVENT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of recent events that a far view keeps for its readers, who are in the same process.
+pub const FEED_RING_BYTES_MAX: usize = 2 << 20;
+/// The first delay before a broken watch is made again: a server that restarts is back in less
+/// than a second, and every node's services hang on it.
+pub const RECONNECT_FIRST: Duration = Duration::from_millis(250);
+/// The longest such delay.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use crate::pki::{Error, Pki};
 
 /// Paths that answer requests without credentials.
 const ANONYMOUS_PATHS: &[&str] =
-    &["/healthz", "/livez", "/readyz", "/version", "/version/", "/cacerts", "/ping"];
+    &["/healthz", "/livez", "/readyz", "/version", "/version/", "/cacerts"];
 /// The user of a request that carries the join token.
 const BOOTSTRAP_USER: &str = "system:bootstrap:rk";
 /// The group of that user.

@@ -16,20 +16,25 @@ struct On(&'static str, &'static str, &'static str, &'static str);
 enum Grants {
     /// Rules on resources.
     On(&'static [On]),
-    /// One verb on paths.
+    /// Reading paths.
     Get(&'static [&'static str]),
+    /// Posting to paths.
+    Post(&'static [&'static str]),
     /// Everything.
     Everything,
     /// What the ClusterRoles with this label allow.
     Aggregated(&'static str),
 }
-use Grants::{Aggregated, Everything, Get};
+use Grants::{Aggregated, Everything, Get, Post};
 
 /// A role: namespace (empty: a ClusterRole), name, the role that takes it over, what it allows.
 struct Role(&'static str, &'static str, &'static str, Grants);
 
 /// A binding: namespace, name and role; whom it is for as `Kind name`, `ServiceAccount ns:name`.
 struct Binding(&'static str, &'static str, &'static [&'static str]);
+
+/// Where nodes get their certificates.
+pub const JOIN_PATH: &str = "/rk/v1/join";
 
 const READ: &str = "get list watch";
 const WRITE: &str = "create delete deletecollection patch update";
@@ -223,6 +228,9 @@ const ROLES: &[Role] = &[
         ]),
     ),
     Role("", "system:public-info-viewer", "", Get(HEALTH_PATHS)),
+    // What a machine needs that is to become a node: the authority, and a certificate.
+    Role("", "system:rk:authority-viewer", "", Get(&["/cacerts"])),
+    Role("", "system:rk:joiner", "", Post(&[JOIN_PATH])),
     Role(
         "",
         "system:auth-delegator",
@@ -291,6 +299,12 @@ const BINDINGS: &[Binding] = &[
         "system:public-info-viewer",
         &["Group system:authenticated", "Group system:unauthenticated"],
     ),
+    Binding(
+        "",
+        "system:rk:authority-viewer",
+        &["Group system:authenticated", "Group system:unauthenticated"],
+    ),
+    Binding("", "system:rk:joiner", &["Group system:bootstrappers", "Group system:nodes"]),
     Binding("", "system:service-account-issuer-discovery", &["Group system:serviceaccounts"]),
     // The node authoriser applies this role; upstream's binding has nobody in it either.
     Binding("", "system:node", &[]),
@@ -314,6 +328,11 @@ fn one(text: &str) -> Vec<String> {
     vec![text.to_owned()]
 }
 
+fn on_paths(verb: &str, paths: &[&str]) -> Rule {
+    let urls = paths.iter().map(|&path| path.to_owned()).collect();
+    Rule { verbs: one(verb), urls, ..Rule::default() }
+}
+
 impl On {
     fn rule(&self) -> Rule {
         let Self(verbs, groups, resources, names) = self;
@@ -331,10 +350,8 @@ impl Grants {
     fn rules(&self) -> Vec<Rule> {
         match self {
             Self::On(rules) => rules.iter().map(On::rule).collect(),
-            Self::Get(paths) => {
-                let urls = paths.iter().map(|&path| path.to_owned()).collect();
-                vec![Rule { verbs: one("get"), urls, ..Rule::default() }]
-            }
+            Self::Get(paths) => vec![on_paths("get", paths)],
+            Self::Post(paths) => vec![on_paths("post", paths)],
             Self::Everything => {
                 let paths = Rule { verbs: one("*"), urls: one("*"), ..Rule::default() };
                 vec![On("*", "*", "*", "").rule(), paths]

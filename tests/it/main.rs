@@ -10,6 +10,7 @@
 mod api;
 mod auth;
 mod cli;
+mod client;
 mod durability;
 mod guestbook;
 mod harness;
