@@ -38,7 +38,7 @@ pub enum Error {
     #[error("seccomp profile: {0}")]
     Unsupported(String),
     /// The kernel takes 4096 instructions.
-    #[error("seccomp profile: the filter has {0} instructions, the kernel takes {max}", max = compile::PROGRAM_MAX)]
+    #[error("seccomp profile: the filter has {0} instructions, the kernel takes 4096")]
     TooLong(usize),
 }
 

@@ -81,12 +81,12 @@ pub fn loopback_up() -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = from.cast_signed();
     }
-    interface_flags(&socket, libc::SIOCGIFFLAGS.into(), &mut request)?;
+    interface_flags(&socket, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: the kernel has just filled in the flags member of the union.
     unsafe {
         request.ifr_ifru.ifru_flags |= libc::c_short::try_from(libc::IFF_UP).unwrap_or(1);
     }
-    interface_flags(&socket, libc::SIOCSIFFLAGS.into(), &mut request)
+    interface_flags(&socket, libc::SIOCSIFFLAGS, &mut request)
 }
 
 fn interface_flags(socket: &OwnedFd, call: u64, request: &mut libc::ifreq) -> io::Result<()> {

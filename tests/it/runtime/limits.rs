@@ -146,7 +146,7 @@ async fn a_pod_with_much_in_it_goes_at_once() {
         pod.create(world.container(&id, script)).await.unwrap();
         pod.start(&id).await.unwrap();
     }
-    let removed = tokio::time::timeout(Duration::from_secs(10), runtime.remove_pod("p"));
+    let removed = tokio::time::timeout(Duration::from_secs(60), runtime.remove_pod("p"));
     removed.await.unwrap().unwrap();
     runtime.close().await.unwrap();
 }

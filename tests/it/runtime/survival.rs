@@ -71,8 +71,8 @@ async fn victim() {
     }
 }
 
-/// A process that makes pods is killed at arbitrary moments; what stands goes on, what was half made
-/// is cleared away or carried on by the next.
+/// A process that makes pods is killed at arbitrary moments; what stands goes on, what was half
+/// made is cleared away or carried on by the next.
 #[tokio::test]
 async fn killed_runtimes_lose_nothing() {
     let world = World::new();
