@@ -105,9 +105,7 @@ async fn many_execs_at_once_are_kept_apart_and_leave_nothing() {
     assert_eq!(std::fs::read_dir("/proc/self/fd").unwrap().count(), before);
     let left = std::fs::read_dir(world.path("run/pods/p/x")).unwrap().count();
     assert_eq!(left, 0);
-    let shim = pod.container("c").unwrap().pid.unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{shim}/stat")).unwrap();
-    let shim = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().to_owned();
+    let shim = world.shim("p");
     let open = std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
     assert!(open < 20, "the shim has {open} descriptors");
     runtime.remove_pod("p").await.unwrap();
@@ -119,7 +117,7 @@ async fn exec_with_a_terminal_has_its_size_and_its_end() {
     let (runtime, pod) = sleeper(&world).await;
     let size = |width, height| Some(TerminalSize { width, height });
     let script = "trap 'stty size' WINCH; stty size; echo $TERM; tty
-        read a; echo got $a; read b; exit 4";
+        until read a; do :; done; echo got $a; until read b; do :; done; exit 4";
     let spec = ExecSpec { tty: true, size: size(80, 24), ..sh(script) };
     let mut session = pod.exec("c", &spec).await.unwrap();
     let text = until(&mut session.stdout, "/dev/pts/").await;

@@ -116,18 +116,13 @@ async fn killed_runtimes_lose_nothing() {
     runtime.close().await.unwrap();
 }
 
-fn shim_of(pid: i32) -> i32 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
 async fn with_two_containers(world: &World) -> (Runtime, i32) {
     let runtime = world.open().await;
     let pod = runtime.run_pod(world.pod("p")).await.unwrap();
     run(&pod, world.container("ended", "exit 4")).await;
     pod.create(world.container("runs", COUNTER)).await.unwrap();
     pod.start("runs").await.unwrap();
-    let shim = shim_of(pod.container("runs").unwrap().pid.unwrap());
+    let shim = world.shim("p");
     (runtime, shim)
 }
 

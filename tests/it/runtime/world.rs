@@ -47,6 +47,12 @@ impl World {
         Runtime::open(self.config()).await.unwrap()
     }
 
+    /// The process id of a pod's shim.
+    pub fn shim(&self, pod: &str) -> i32 {
+        let file = self.path(&format!("run/pods/{pod}/shim.pid"));
+        std::fs::read_to_string(file).unwrap().parse().unwrap()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
