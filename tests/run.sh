@@ -17,7 +17,7 @@ need_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
-need_packages musl-tools busybox-static nftables iproute2 docker-registry apache2-utils \
+need_packages curl musl-tools busybox-static nftables iproute2 docker-registry apache2-utils \
     redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd
 command -v kubectl >/dev/null || need_packages kubernetes-client
 rustup target add x86_64-unknown-linux-musl >/dev/null 2>&1
