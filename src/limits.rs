@@ -296,6 +296,10 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 // server
 
+/// The first delay before a node that could not join tries again.
+pub const JOIN_BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest such delay.
+pub const JOIN_BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// How often the age of a certificate in a file is looked at. A day is nothing to its lifetime.
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(86_400);
 /// The longest delay before a custom resource definition is looked at again.

@@ -18,13 +18,15 @@ use crate::pki::{self, Pki, Profile, Rotating, files};
 use crate::store::{OpenError, Store};
 
 mod dialer;
-mod floor;
+pub(crate) mod floor;
+pub mod join;
 mod kubeconfig;
-mod notify;
+pub(crate) mod notify;
 mod run;
 pub mod settings;
-mod tasks;
+pub(crate) mod tasks;
 
+pub(crate) use run::Signals;
 pub use run::run;
 pub use settings::{NodeSettings, Settings};
 

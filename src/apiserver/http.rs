@@ -11,6 +11,7 @@ mod connect;
 mod documents;
 mod health;
 mod input;
+mod joining;
 mod metrics;
 mod openapi;
 mod output;
@@ -35,11 +36,13 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 pub use body::{Body, Rope};
 pub use documents::Page;
 pub use health::{Check, Health};
+pub use joining::Door;
 pub use server::serve;
 
 use super::connect::NodeDialer;
 use super::engine::Engine;
 use crate::api::status::Status;
+use crate::auth::policy::JOIN_PATH;
 use crate::auth::service_account::Tokens;
 use crate::auth::{Attributes, Authenticator, Peer, UserInfo, impersonation};
 use crate::limits;
@@ -57,6 +60,8 @@ pub struct FrontParts {
     pub authenticator: Arc<dyn Authenticator>,
     /// The way to nodes; without one, streams to pods are refused.
     pub dialer: Option<Arc<dyn NodeDialer>>,
+    /// Where nodes join; without one, none do.
+    pub door: Option<Arc<dyn Door>>,
     /// Whose keys are shown to those who check service-account tokens themselves.
     pub tokens: Option<Arc<Tokens>>,
     /// Where clients reach the server: `host:port`.
@@ -74,6 +79,7 @@ pub struct Front {
     engine: Arc<Engine>,
     authenticator: Arc<dyn Authenticator>,
     dialer: Option<Arc<dyn NodeDialer>>,
+    door: Option<Arc<dyn Door>>,
     tokens: Option<Arc<Tokens>>,
     address: String,
     health: Health,
@@ -93,6 +99,7 @@ impl Front {
             engine: parts.engine,
             authenticator: parts.authenticator,
             dialer: parts.dialer,
+            door: parts.door,
             tokens: parts.tokens,
             address: parts.address,
             health: parts.health,
@@ -200,6 +207,9 @@ impl Front {
         let request = Request::from_parts(parts, body);
         match &info.target {
             Target::Resource(path) => self.resource(user, info, path, request).await,
+            Target::Path if info.verb == "post" && request.uri().path() == JOIN_PATH => {
+                self.join(&user, request.into_body()).await
+            }
             Target::Path => self.path(&user, info, &request).await,
         }
     }

@@ -11,7 +11,7 @@ use super::resolve::{self, Machine, Resolver};
 use super::{Failure, logging};
 use crate::api::schema;
 use crate::pki::files;
-use crate::server;
+use crate::{agent, server};
 
 /// A folder or file that a flag names.
 pub(super) fn path(raw: &Raw, name: &str) -> Result<PathBuf, Failure> {
@@ -28,6 +28,22 @@ pub(super) fn server(raw: &Raw, _: &ArgMatches) -> Result<(), Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().build().map_err(Failure::of)?;
     runtime.block_on(server::run(settings)).map_err(Failure::of)
+}
+
+/// `rk agent join` says the same as `rk agent`.
+pub(super) fn agent_arguments(command: Command) -> Command {
+    let join = Arg::new("join").value_parser(["join"]).help("May be left out");
+    command.arg(join)
+}
+
+/// `rk agent`.
+pub(super) fn agent(raw: &Raw, _: &ArgMatches) -> Result<(), Failure> {
+    let settings = resolve::agent(raw, &Machine::this()?).map_err(Failure::Faults)?;
+    logging::start(raw.is_on("debug"));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = %settings.node.name, "rk starts");
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build().map_err(Failure::of)?;
+    runtime.block_on(agent::run(settings)).map_err(Failure::of)
 }
 
 /// `rk token`.

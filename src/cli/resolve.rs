@@ -8,7 +8,9 @@ use ipnet::Ipv4Net;
 
 use super::flags;
 use super::raw::{Fault, Raw};
+use crate::agent;
 use crate::api::kinds::text;
+use crate::client::remote::Endpoint;
 use crate::node::config::Taint;
 use crate::pki::token::Token;
 use crate::server::{NodeSettings, Settings};
@@ -229,6 +231,31 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
         kubeconfig_mode: read.mode(),
         node,
         runs_pods: !raw.is_on("disable-agent"),
+    };
+    read.done(settings)
+}
+
+/// The settings of an agent.
+///
+/// # Errors
+/// Everything that is wrong with its flags.
+pub fn agent(raw: &Raw, machine: &Machine) -> Result<agent::Settings, Vec<Fault>> {
+    let mut read = Resolver::new(raw);
+    let server = Endpoint::parse(read.text("server")).unwrap_or_else(|why| {
+        read.fault("server", &why);
+        Endpoint { host: String::new(), port: 0 }
+    });
+    let token = read.token();
+    if token.is_none() {
+        let what = "give the secret that `rk token` prints on the server";
+        read.fault("token", what);
+    }
+    let settings = agent::Settings {
+        data_dir: read.path("data-dir"),
+        run_dir: read.path("run-dir"),
+        server,
+        token: token.unwrap_or_default(),
+        node: read.node(machine),
     };
     read.done(settings)
 }

@@ -127,7 +127,8 @@ fn digest_of(bytes: &[u8]) -> digest::Digest {
     digest::digest(&digest::SHA256, bytes)
 }
 
-fn hash(authority_pem: &str) -> String {
+/// SHA-256 in hex: of a certificate in a token, of a secret that is kept to be compared with.
+pub fn hash(authority_pem: &str) -> String {
     hex(digest_of(authority_pem.as_bytes()).as_ref())
 }
 

@@ -8,7 +8,7 @@ use crate::util::clock::{self, Wall};
 /// Raises the clock's floor to the newest change of a file in `folder`. Files from the future (a
 /// clock that was once set wrong) raise it by no more than they must: time stands still until then,
 /// but never goes back.
-pub(super) fn raise(folder: &Path) {
+pub(crate) fn raise(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let changed = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
     let newest = changed.filter_map(|time| time.duration_since(UNIX_EPOCH).ok()).max();

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::dialer::Dialer;
+use super::join::Joining;
 use super::kubeconfig::{self, Kubeconfig};
 use super::notify::notify;
 use super::tasks::Tasks;
@@ -28,7 +29,7 @@ use crate::{controllers, scheduler};
 /// When it cannot start; what is wrong and what to do stands in the text.
 pub async fn run(settings: Settings) -> Result<(), Error> {
     // First of all, so that a signal during the start is not lost.
-    let signals = Signals::new()?;
+    let mut signals = Signals::new().map_err(Error::Signals)?;
     let base = Base::open(settings)?;
     let (stop, stopping) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
@@ -53,21 +54,23 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 }
 
 /// What asks the program to stop.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(Error::Signals);
+    /// Listens from now on.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let listen = signal;
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
         })
     }
 
-    async fn wait(mut self) -> &'static str {
+    /// Waits for the first.
+    pub(crate) async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
@@ -89,6 +92,11 @@ async fn start_api(
         engine: Arc::clone(&engine),
         authenticator: Arc::new(authenticator),
         dialer: Some(Arc::new(Dialer::new(base.store.history(), &base.pki)?)),
+        door: Some(Arc::new(Joining::new(
+            settings,
+            &base.pki,
+            near(&engine, "system:apiserver", &[MASTERS]),
+        ))),
         tokens: Some(tokens),
         address: format!("{}:{}", settings.advertise, settings.listen.port()),
         health: health(ready),
@@ -119,11 +127,14 @@ fn health(ready: &Arc<AtomicBool>) -> Health {
     Health::new(vec![Check { name, readiness_only: true, run: Box::new(started) }])
 }
 
+/// A client in this process, acting as `name`.
+fn near(engine: &Arc<Engine>, name: &str, groups: &[&str]) -> Arc<dyn Client> {
+    Arc::new(Near::new(Arc::clone(engine), UserInfo::system(name, groups)))
+}
+
 /// Makes what every cluster has, then starts everything that runs beside the API server.
 async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> {
-    let near = |name: &str, groups: &[&str]| -> Arc<dyn Client> {
-        Arc::new(Near::new(Arc::clone(engine), UserInfo::system(name, groups)))
-    };
+    let near = |name: &str, groups: &[&str]| near(engine, name, groups);
     let (settings, pki) = (&base.settings, &base.pki);
     let own = near("system:apiserver", &[MASTERS]);
     let objects = bootstrap::Settings {

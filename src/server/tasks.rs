@@ -7,14 +7,14 @@ use crate::util::backoff::Backoff;
 
 /// Tasks that run until they are stopped together.
 #[derive(Default)]
-pub(super) struct Tasks {
+pub(crate) struct Tasks {
     running: JoinSet<()>,
 }
 
 impl Tasks {
     /// Runs what `start` makes, and makes it anew should it ever end or panic: the API and the
     /// other parts go on meanwhile.
-    pub(super) fn run<F>(&mut self, name: &'static str, start: impl Fn() -> F + Send + 'static)
+    pub(crate) fn run<F>(&mut self, name: &'static str, start: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -34,7 +34,7 @@ impl Tasks {
     }
 
     /// Stops all tasks, wherever they are, and waits until they are gone.
-    pub(super) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.running.shutdown().await;
     }
 }

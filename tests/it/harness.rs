@@ -156,6 +156,34 @@ impl Drop for Running {
     }
 }
 
+/// An agent that runs.
+pub struct Agent {
+    running: Running,
+    log: PathBuf,
+}
+
+impl Agent {
+    /// What the agent has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Stops the agent in order, and says how it ended.
+    #[track_caller]
+    pub fn stop(self) -> ExitStatus {
+        let ended = self.running.end(libc::SIGTERM, STOP);
+        ended.unwrap_or_else(|| panic!("the agent does not stop\n{}", self.log()))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the agent's log ---\n{}", self.log());
+        }
+    }
+}
+
 /// A server, and what a test does with it.
 pub struct Cluster {
     running: Option<Running>,
@@ -209,28 +237,61 @@ impl Cluster {
     /// Starts the server, and waits until it says that it is ready.
     pub fn go(&mut self) {
         assert!(self.running.is_none(), "the server runs already");
-        let notify = self.path("notify");
+        self.running = Some(self.launch(&self.machine, self.server(), "log"));
+    }
+
+    /// The command that starts an agent, `node-2`, on the other machine.
+    pub fn agent(&self, token: &str) -> Command {
+        self.agent_of(&format!("https://{SERVER}:{PORT}"), token, "agent-data")
+    }
+
+    /// The same for another URL or data directory.
+    pub fn agent_of(&self, server: &str, token: &str, data: &str) -> Command {
+        let mut agent = Command::new(RK);
+        agent.args(["agent", "join", "--config", "/dev/null", "--node-name", "node-2"]);
+        agent.args(["--server", server, "--token", token]);
+        agent.arg("--data-dir").arg(self.path(data));
+        agent.arg("--run-dir").arg(self.path("agent-run"));
+        clean(&mut agent, self.dir.path());
+        agent
+    }
+
+    /// Starts an agent, and waits until it says that it is ready.
+    pub fn join(&self, token: &str) -> Agent {
+        let log = self.path("agent-log");
+        Agent { running: self.launch(&self.other, self.agent(token), "agent-log"), log }
+    }
+
+    /// The secret by which nodes join.
+    pub fn token(&self) -> String {
+        let token = self.machine.finish(&mut self.rk("token", &[]), "").ok();
+        token.trim().to_owned()
+    }
+
+    /// Starts an `rk` that says when it is ready, and waits for that.
+    fn launch(&self, machine: &Machine, mut command: Command, log: &str) -> Running {
+        let notify = self.path(&format!("{log}.notify"));
         drop(fs::remove_file(&notify));
         let socket = UnixDatagram::bind(&notify).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut server = self.server();
-        server.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null());
-        server.stdout(log.try_clone().unwrap()).stderr(log);
-        let running = Running::of(self.machine.spawn(&mut server));
+        let path = self.path(log);
+        let file = File::options().create(true).append(true).open(&path).unwrap();
+        command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null());
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        let running = Running::of(machine.spawn(&mut command));
+        let said = || fs::read_to_string(&path).unwrap_or_default();
         let deadline = clock::instant() + START;
         let mut buffer = [0; 64];
         loop {
             if let Ok(length) = socket.recv(&mut buffer)
                 && &buffer[..length] == b"READY=1"
             {
-                break;
+                return running;
             }
             let ended = running.ended.try_recv();
-            assert!(ended.is_err(), "the server ended: {ended:?}\n{}", self.log());
-            assert!(clock::instant() < deadline, "the server is not ready\n{}", self.log());
+            assert!(ended.is_err(), "{command:?} ended: {ended:?}\n{}", said());
+            assert!(clock::instant() < deadline, "{command:?} is not ready\n{}", said());
         }
-        self.running = Some(running);
     }
 
     /// Stops the server in order, and says how it ended.

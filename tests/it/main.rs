@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and drives programs by the clock"
 )]
 
+mod agent;
 mod api;
 mod auth;
 mod cli;

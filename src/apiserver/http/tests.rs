@@ -100,6 +100,7 @@ fn parts(pki: &Pki, engine: Arc<Engine>, stop: &watch::Sender<bool>) -> FrontPar
         engine,
         authenticator: Arc::new(authenticator),
         dialer: None,
+        door: None,
         tokens: Some(tokens),
         address: "api.test:6443".into(),
         health: Health::new(Vec::new()),

@@ -1,0 +1,3 @@
+//! Nodes on other machines than the server's.
+
+mod join;
