@@ -2,7 +2,8 @@
 //!
 //! rk asks with a number and gets one reply with it; events come unasked. A connection begins with
 //! `hello`, upon which the shim tells where each container stands, then replies, then goes on
-//! telling changes. A connection that cannot keep up is closed; its owner connects and says hello again.
+//! telling changes. A connection that cannot keep up is closed; its owner connects and says hello
+//! again.
 //!
 //! rk speaks the last two versions of a shim's protocol; a shim speaks its own. A field may be
 //! added with a default; anything else is a new version.
