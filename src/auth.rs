@@ -29,7 +29,7 @@ mod rule;
 pub mod service_account;
 #[cfg(test)]
 mod testing;
-mod x509;
+pub mod x509;
 
 pub use authentication::{Authentication, BOOTSTRAPPERS};
 pub use authorization::Authorization;

@@ -66,6 +66,19 @@ pub const RESOLV_CONF_AGE_MAX: Duration = Duration::from_secs(5);
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.
 pub const CRASH_BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// How full the disk may be before unused images are removed, and how full it may be then, in
+/// percent; kubelet's.
+pub const IMAGE_DISK_HIGH_PERCENT: u64 = 85;
+/// See [`IMAGE_DISK_HIGH_PERCENT`].
+pub const IMAGE_DISK_LOW_PERCENT: u64 = 80;
+/// An image younger than this, in seconds, may be about to be used; kubelet's.
+pub const IMAGE_AGE_MIN: u64 = 120;
+/// Connections to the node's own server: the API server's, each with a stream or a log.
+pub const NODE_CONNECTIONS_MAX: usize = 512;
+/// How long a client of the node may take for its handshake or its request's head.
+pub const NODE_HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Ends of operations on one pod that wait for its worker; the operations wait then.
+pub const POD_NOTES_MAX: usize = 16;
 /// Images that are pulled at once: each unpacks its layers in parallel already.
 pub const IMAGE_PULLS_MAX: usize = 3;
 /// What is read of a probe's answer, as kubelet does.

@@ -6,6 +6,7 @@
 
 /// Whether a pod may run on this node at all.
 pub mod admit;
+mod archives;
 /// One command in a running container.
 pub mod command;
 /// What a node is told when it starts.
@@ -14,6 +15,8 @@ pub mod config;
 pub mod container;
 /// Where a node keeps what belongs to a pod.
 pub mod dirs;
+/// What is left of pods that are no more, and unused images.
+pub mod gc;
 /// Registers the node and keeps its object and Lease up to date.
 pub mod heartbeat;
 /// Lifecycle hooks.
@@ -26,6 +29,8 @@ pub mod network;
 pub mod objects;
 /// A pod's life as a pure function.
 pub mod pod;
+/// One worker for each pod of this node.
+pub mod pods;
 /// Asking containers how they are.
 pub mod probe;
 /// kube-proxy's and the cluster DNS's duties.
@@ -34,10 +39,16 @@ pub mod proxy;
 pub mod qos;
 /// The Node object.
 pub mod report;
+/// The node's HTTPS server.
+pub mod server;
+/// What all workers of a node share.
+pub mod shared;
 /// ConfigMaps and Secrets as their readers need them.
 pub mod source;
 /// SPDY/3.1 for older streaming clients.
 pub mod spdy;
+/// Starts a node.
+pub mod start;
 /// Streams between clients and the processes and ports of pods.
 pub mod stream;
 #[cfg(test)]
@@ -48,3 +59,8 @@ pub mod tokens;
 pub mod voice;
 /// A pod's volumes.
 pub mod volume;
+/// One pod's worker.
+pub mod worker;
+
+pub use config::Config;
+pub use start::{Running, StartError, start};

@@ -17,6 +17,10 @@ use std::path::PathBuf;
 /// The default gateway in every pod. No interface owns it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
+/// An address of the node that only its own pods and processes can reach: for what the node serves
+/// to them, such as DNS. On the loopback interface, since link-local addresses are never routed.
+pub const SERVED: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 53);
+
 /// What a pod's link shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodLink {
@@ -102,11 +106,17 @@ pub async fn prepare(service_cidr: Ipv4Net) -> Result<()> {
         }
         let mut s = socket()?;
         rtnl::set_up(&mut s, rtnl::LOOPBACK).doing("switch loopback on")?;
+        rtnl::add_address(&mut s, served()).doing(format!("add address {SERVED}"))?;
         let (to, prefix) = (service_cidr.network(), service_cidr.prefix_len());
         let route = rtnl::Route { to, prefix, index: rtnl::LOOPBACK, via: None };
         rtnl::replace_route(&mut s, route).doing(format!("route {service_cidr}"))
     })
     .await
+}
+
+/// [`SERVED`], where it is.
+const fn served() -> rtnl::Address {
+    rtnl::Address { index: rtnl::LOOPBACK, address: SERVED, prefix: 32, global: false }
 }
 
 /// Connects a pod. Where the link exists it is completed; where it does not match, it is replaced.
@@ -166,6 +176,9 @@ pub(super) fn remove_all(s: &mut Socket) -> Result<()> {
         if identity(&link).is_some() || (link.alias.is_none() && has_our_name(&link)) {
             delete(s, &link)?;
         }
+    }
+    if rtnl::addresses(s).doing("list addresses")?.iter().any(|a| a.address == SERVED) {
+        rtnl::delete_address(s, served()).doing(format!("delete address {SERVED}"))?;
     }
     for known in rtnl::routes(s).doing("list routes")? {
         if known.protocol == rtnl::PROTOCOL {

@@ -22,6 +22,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use crate::util::clock::Wall;
 pub use plan::{Kind, Plan, plans};
 pub use restart::Crash;
+pub use status::api_time;
 pub use step::step;
 
 /// What is known of a pod besides its object.

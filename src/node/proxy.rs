@@ -2,11 +2,15 @@
 //! the resolver shall answer.
 //!
 //! Contract: [`rules`] and [`names`] are pure functions of one service and its slices; [`table`]
-//! keeps their results up to date by service, from events. Applying them is `net`'s.
+//! keeps their results up to date by service, from events; [`run`] hands them to `net`.
+
+mod run;
 
 pub mod names;
 pub mod rules;
 pub mod table;
+
+pub use run::{Dns, run};
 
 use crate::api::tree::Value;
 use crate::net::Protocol;

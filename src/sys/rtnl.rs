@@ -12,6 +12,7 @@ const NEWLINK: u16 = 16;
 const DELLINK: u16 = 17;
 const GETLINK: u16 = 18;
 const NEWADDR: u16 = 20;
+const DELADDR: u16 = 21;
 const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const DELROUTE: u16 = 25;
@@ -266,6 +267,16 @@ pub fn add_address(s: &mut Socket, address: Address) -> netlink::Result<()> {
     let mut m = Messages::default();
     m.open(NEWADDR, ACK | CREATE | REPLACE, &header);
     m.attr(IFA_LOCAL, &address.address.octets()).attr(IFA_ADDRESS, &address.address.octets());
+    s.transact(m)
+}
+
+/// Takes an address away from a link.
+pub fn delete_address(s: &mut Socket, address: Address) -> netlink::Result<()> {
+    let mut header = [AF_INET, address.prefix, 0, 0, 0, 0, 0, 0];
+    header[4..].copy_from_slice(&address.index.to_ne_bytes());
+    let mut m = Messages::default();
+    m.open(DELADDR, ACK, &header);
+    m.attr(IFA_LOCAL, &address.address.octets());
     s.transact(m)
 }
 

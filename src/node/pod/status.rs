@@ -25,7 +25,7 @@ pub(super) struct View<'p, 'a> {
 }
 
 /// A time as the API has it: whole seconds.
-pub(super) fn api_time(time: Wall) -> Option<Time> {
+pub fn api_time(time: Wall) -> Option<Time> {
     jiff::Timestamp::from_second(time.seconds()).ok().map(Time)
 }
 

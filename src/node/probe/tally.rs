@@ -22,6 +22,15 @@ impl Tally {
         Self { purpose, last: None, run: 0, verdict }
     }
 
+    /// Goes on after a restart of the node: who was ready is, until a probe says otherwise.
+    pub const fn resumed(purpose: Purpose, ready: bool) -> Self {
+        let mut tally = Self::new(purpose);
+        if matches!(purpose, Purpose::Readiness) {
+            tally.verdict = Some(ready);
+        }
+        tally
+    }
+
     /// What holds now; none while a startup probe is undecided.
     pub const fn verdict(&self) -> Option<bool> {
         self.verdict

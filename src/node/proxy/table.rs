@@ -1,6 +1,7 @@
 //! Rules and names of all services, kept up to date from events, by service.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::rules::Place;
@@ -14,6 +15,8 @@ use crate::net::{dns, service};
 #[derive(Default)]
 pub struct Table {
     place: Place,
+    /// Services that the node itself answers where they have no endpoints of their own.
+    served: BTreeMap<String, SocketAddr>,
     /// For packets, by `namespace/name`.
     pub services: BTreeMap<String, Arc<service::Service>>,
     /// For DNS.
@@ -35,8 +38,13 @@ fn name_of(service: &Object) -> dns::Name {
 
 impl Table {
     /// The table of everything in two snapshots.
-    pub fn new(place: Place, services: &Snapshot, slices: &Snapshot) -> Self {
-        let mut table = Self { place, ..Self::default() };
+    pub fn new(
+        place: Place,
+        served: BTreeMap<String, SocketAddr>,
+        services: &Snapshot,
+        slices: &Snapshot,
+    ) -> Self {
+        let mut table = Self { place, served, ..Self::default() };
         let mut touched: BTreeSet<dns::Name> = services.iter().map(|s| name_of(s)).collect();
         for slice in slices.iter() {
             touched.extend(table.file(slice));
@@ -94,9 +102,12 @@ impl Table {
             let service = services.get(&name.namespace, &name.name).and_then(|s| s.tree().ok());
             let own = self.trees(name, slices);
             let own: Vec<&Value> = own.iter().collect();
-            let rule = service.as_ref().and_then(|s| rules::service(s, &own, &self.place));
+            let mut rule = service.as_ref().and_then(|s| rules::service(s, &own, &self.place));
             let record = service.as_ref().and_then(|s| names::service(s, &own));
             let key = format!("{}/{}", name.namespace, name.name);
+            if let (Some(rule), Some(addr)) = (&mut rule, self.served.get(&key)) {
+                serve(rule, *addr);
+            }
             packets |= put(&mut self.services, key, rule);
             if put_hashed(&mut self.records, name, record) {
                 names_changed.push(name.clone());
@@ -109,6 +120,13 @@ impl Table {
         let names = self.slices.get(service).into_iter().flatten();
         let objects = names.filter_map(|name| slices.get(&service.namespace, name));
         objects.filter_map(|object| object.tree().ok()).collect()
+    }
+}
+
+/// Leads the ports of a service that have no endpoints to an address of the node.
+fn serve(rule: &mut service::Service, addr: SocketAddr) {
+    for port in rule.ports.iter_mut().filter(|port| port.endpoints.is_empty()) {
+        port.endpoints.push(service::Endpoint { addr, local: true });
     }
 }
 
@@ -203,6 +221,7 @@ mod tests {
         let (services, slices) = (world.services.clone(), world.slices.clone());
         let mut table = Table::new(
             Place::default(),
+            BTreeMap::new(),
             &world.history.snapshot(&services),
             &world.history.snapshot(&slices),
         );
