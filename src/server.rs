@@ -22,6 +22,8 @@ pub(crate) mod floor;
 pub mod join;
 mod kubeconfig;
 pub(crate) mod notify;
+mod node;
+mod notify;
 mod run;
 pub mod settings;
 pub(crate) mod tasks;
@@ -50,6 +52,9 @@ pub enum Error {
     /// The objects that every cluster has.
     #[error("cannot make the objects of the system: {0}")]
     Bootstrap(Status),
+    /// The node of this machine.
+    #[error("cannot start this machine's node: {0}")]
+    Node(#[source] crate::node::StartError),
     /// Signals.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),

@@ -32,6 +32,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Containers' logs, one folder per pod.
     pub log_dir: PathBuf,
+    /// How to talk to registries (`registries.yaml`); it need not exist.
+    pub registries: PathBuf,
     /// The cgroup below which everything of this node is.
     pub cgroup_root: String,
     /// Where the node's own HTTPS server listens.

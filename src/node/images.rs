@@ -1,5 +1,6 @@
 //! Brings the images that containers need, by pull policy and with the pod's credentials.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub struct Refusal {
 pub struct Images {
     /// Where they are kept.
     pub store: Arc<Store>,
-    registries: Registries,
+    /// How to talk to registries; read for each pull, so that changes need no restart.
+    registries: PathBuf,
     pulls: Semaphore,
     /// Counts arrivals and removals.
     changes: watch::Sender<u64>,
@@ -44,8 +46,8 @@ pub struct Found {
 }
 
 impl Images {
-    /// Images in `store`, pulled as `registries` say.
-    pub fn new(store: Arc<Store>, registries: Registries) -> Self {
+    /// Images in `store`, pulled as the file `registries` says.
+    pub fn new(store: Arc<Store>, registries: PathBuf) -> Self {
         let changes = watch::Sender::new(0);
         Self { store, registries, pulls: Semaphore::new(IMAGE_PULLS_MAX), changes }
     }
@@ -145,13 +147,14 @@ impl Images {
         reference: &Reference,
         keyring: &Keyring,
     ) -> Result<Arc<Image>, Error> {
+        let registries = Registries::load(&self.registries)?;
         let mut tries = keyring.lookup(reference);
         if tries.is_empty() {
             tries.push(Credentials::Anonymous);
         }
         let mut last = None;
         for credentials in tries {
-            match self.store.pull(reference, &credentials, &self.registries).await {
+            match self.store.pull(reference, &credentials, &registries).await {
                 Err(error) if error.class() == Class::Unauthorized => last = Some(error),
                 other => return other,
             }

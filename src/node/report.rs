@@ -264,6 +264,7 @@ mod tests {
             data_dir: "/d".into(),
             run_dir: "/r".into(),
             log_dir: "/l".into(),
+            registries: "/r.yaml".into(),
             cgroup_root: "rk".into(),
             listen: "0.0.0.0:10250".parse().unwrap(),
             cluster_cidr: "10.42.0.0/16".parse().unwrap(),

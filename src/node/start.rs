@@ -23,7 +23,7 @@ use super::{gc, server};
 use crate::api::tree::Value;
 use crate::client::events::Recorder;
 use crate::client::{Client, NODES, SERVICES};
-use crate::runtime::image::{Registries, Store};
+use crate::runtime::image::Store;
 use crate::runtime::{self, Runtime};
 use crate::util::backoff::Backoff;
 
@@ -70,15 +70,13 @@ impl Running {
     }
 }
 
-/// Starts a node that reaches the cluster through `client`, pulls images as `registries` say, and
-/// shows `tls` to who connects to it.
+/// Starts a node that reaches the cluster through `client` and shows `tls` to who connects to it.
 ///
 /// # Errors
 /// When this machine cannot be a node, or not with these settings.
 pub async fn start(
     config: Config,
     client: Arc<dyn Client>,
-    registries: Registries,
     tls: Arc<rustls::ServerConfig>,
 ) -> Result<Running, StartError> {
     let config = Arc::new(config);
@@ -96,7 +94,7 @@ pub async fn start(
     let shared = Arc::new(Shared {
         machine: Machine::read(&config.data_dir),
         runtime: Runtime::open(runtime).await?,
-        images: Images::new(store, registries),
+        images: Images::new(store, config.registries.clone()),
         network: Network::new(),
         objects: Objects::new(Arc::clone(&client)),
         services: client.view(&SERVICES, ""),

@@ -36,6 +36,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let (engine, api) = start_api(&base, stopping, &ready).await?;
     let store = base.store.clone();
     let tasks = start_parts(&base, &engine).await?;
+    let node = start_node(&base, &engine).await?;
     ready.store(true, Ordering::Release);
     notify("READY=1");
     tracing::info!("ready");
@@ -43,6 +44,9 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     tracing::info!(signal, "stopping; containers go on");
     notify("STOPPING=1");
     ready.store(false, Ordering::Release);
+    if let Some(node) = node {
+        node.stop().await;
+    }
     tasks.stop().await;
     stop.send_replace(true);
     if let Err(error) = api.await {
@@ -161,6 +165,21 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
     tasks.run("scheduler", move || scheduler::run(Arc::clone(&client)));
     tracing::info!("controllers and scheduler run");
     Ok(tasks)
+}
+
+/// Starts the node of this machine, if pods shall run on it.
+async fn start_node(
+    base: &Base,
+    engine: &Arc<Engine>,
+) -> Result<Option<crate::node::Running>, Error> {
+    if !base.settings.runs_pods {
+        return Ok(None);
+    }
+    let user = UserInfo::node(&base.settings.node.name);
+    let client = Arc::new(Near::new(Arc::clone(engine), user));
+    let node = super::node::start(base, client).await?;
+    tracing::info!(node = %base.settings.node.name, "this machine is a node");
+    Ok(Some(node))
 }
 
 async fn control(client: Arc<dyn Client>, settings: controllers::Settings) {
