@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use super::{Base, Error, Settings};
 use crate::api::schema;
-use crate::client::Client;
+use crate::api::selector::Labels;
+use crate::api::tree::Value;
+use crate::client::{Client, NODES, PatchKind};
+use crate::limits;
 use crate::node::{self, Config};
 use crate::pki::{Profile, Rotating, tls};
 
@@ -31,14 +34,31 @@ pub(super) async fn start(base: &Base, client: Arc<dyn Client>) -> Result<node::
     node::start(config(settings), client, Arc::new(tls)).await.map_err(Error::Node)
 }
 
+/// Labels this machine's node as one that runs the control plane, which it may not do itself.
+pub(super) async fn label(client: Arc<dyn Client>, name: String) {
+    let view = client.view(&NODES, "");
+    loop {
+        let (snapshot, mut events) = view.follow();
+        let node = snapshot.get("", &name);
+        if node.is_some_and(|node| node.header.label(CONTROL_PLANE).is_none()) {
+            let labels = Value::from([(CONTROL_PLANE, "true".into())]);
+            let patch = Value::from([("metadata", Value::from([("labels", labels)]))]);
+            let done = client.patch(&NODES, "", &name, "", PatchKind::Merge, patch).await;
+            if let Err(error) = done {
+                tracing::warn!(%error, "cannot label this machine's node");
+            }
+        }
+        // Gone means that much has happened, which is worth a look as well.
+        let _ = events.next(limits::EVENTS_PER_READ).await;
+    }
+}
+
 fn config(settings: &Settings) -> Config {
     let own = &settings.node;
-    let mut labels = own.labels.clone();
-    labels.push((CONTROL_PLANE.to_owned(), "true".to_owned()));
     Config {
         name: own.name.clone(),
         ips: vec![IpAddr::V4(own.ip)],
-        labels,
+        labels: own.labels.clone(),
         taints: own.taints.clone(),
         data_dir: settings.data_dir.join("agent"),
         run_dir: settings.run_dir.clone(),

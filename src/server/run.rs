@@ -153,6 +153,10 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
     let kubeconfig = Arc::new(Kubeconfig::new(settings, pki));
     let identity = kubeconfig.write()?;
     let mut tasks = Tasks::default();
+    if settings.runs_pods {
+        let (client, name) = (Arc::clone(&own), settings.node.name.clone());
+        tasks.run("role", move || super::node::label(Arc::clone(&client), name.clone()));
+    }
     tasks.run("bootstrap", move || bootstrap::keep(Arc::clone(&own), objects.clone()));
     tasks.run("kubeconfig", move || Arc::clone(&kubeconfig).keep(identity.clone()));
     let client = near("system:kube-controller-manager", &[]);
