@@ -23,7 +23,6 @@ pub mod join;
 mod kubeconfig;
 mod node;
 pub(crate) mod notify;
-mod notify;
 mod run;
 pub mod settings;
 pub(crate) mod tasks;

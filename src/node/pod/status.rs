@@ -211,7 +211,7 @@ impl View<'_, '_> {
                 .and_then(|resources| resources.requests.clone()),
             volume_mounts: current.and_then(|_| volume_mounts(&plan.spec)),
             state: Some(state),
-            last_state: last,
+            last_state: Some(last.unwrap_or_default()),
             ..ContainerStatus::default()
         }
     }

@@ -17,6 +17,9 @@ use crate::util::clock::{self, Wall};
 pub(super) struct Report {
     /// The status after the last write, and the revision that the write made.
     written: Option<(Value, u64)>,
+    /// The last patch that was sent and taken: what the server did not take over of it, it will not
+    /// take over the next time either.
+    sent: Value,
     writing: bool,
     backoff: Backoff,
     retry: Option<Wall>,
@@ -25,7 +28,7 @@ pub(super) struct Report {
 impl Default for Report {
     fn default() -> Self {
         let backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
-        Self { written: None, writing: false, backoff, retry: None }
+        Self { written: None, sent: Value::Null, writing: false, backoff, retry: None }
     }
 }
 
@@ -71,9 +74,11 @@ impl Report {
             }
             // The object is gone or another: the view will tell.
             Err(error) if error.is_not_found() || error.is_conflict() => {
+                self.sent = Value::Null;
                 self.retry = Some(clock::now().after(self.backoff.fail()));
             }
             Err(error) => {
+                self.sent = Value::Null;
                 let delay = self.backoff.fail();
                 tracing::warn!(%error, "cannot report a pod's status; trying again in {delay:?}");
                 self.retry = Some(clock::now().after(delay));
@@ -90,6 +95,10 @@ impl Worker {
             return;
         }
         let Some(patch) = patch(pod.status.as_ref(), &step.status) else { return };
+        if patch == self.report.sent {
+            return;
+        }
+        self.report.sent = patch.clone();
         self.report.writing = true;
         let context = Arc::clone(&self.context);
         let place = place(pod);
@@ -100,8 +109,9 @@ impl Worker {
     }
 
     /// Whether everything of a decision has been reported.
-    pub(super) fn is_reported(&self, pod: &Pod, step: &PodStatus) -> bool {
-        !self.report.writing && patch(pod.status.as_ref(), step).is_none()
+    pub(super) fn is_reported(&self, pod: &Pod, status: &PodStatus) -> bool {
+        let patch = patch(pod.status.as_ref(), status);
+        !self.report.writing && patch.is_none_or(|patch| patch == self.report.sent)
     }
 
     pub(super) fn reported(&mut self, result: Result<Value, Status>) {
