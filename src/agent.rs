@@ -6,20 +6,14 @@
 mod files;
 mod join;
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use tokio::sync::watch;
-
-use crate::api::{registry, schema};
+use crate::api::registry;
 use crate::client::Client;
 use crate::client::remote::{Endpoint, Http, Remote};
 use crate::limits;
-use crate::node::config::Config;
-use crate::node::heartbeat::Heartbeat;
-use crate::node::report::{Health, machine::Machine};
+use crate::node;
 use crate::pki::{self, Rotating, tls};
 use crate::server::join::Grant;
 use crate::server::notify::notify;
@@ -28,11 +22,6 @@ use crate::server::{NodeSettings, Signals, floor};
 use crate::util::clock;
 use files::{Files, Membership};
 use join::Joiner;
-
-/// Where a node listens.
-const NODE_PORT: u16 = 10250;
-/// How many pods may run on a node, as k3s.
-const PODS_MAX: u32 = 110;
 
 /// An agent's configuration.
 #[derive(Debug, Clone)]
@@ -108,6 +97,9 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The node.
+    #[error("cannot run this machine as a node: {0}")]
+    Node(#[source] node::StartError),
     /// Signals.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
@@ -135,13 +127,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let mut tasks = Tasks::default();
     let (joiner, kept) = (Arc::new(joiner), Arc::clone(&shown));
     tasks.run("certificates", move || renew(Arc::clone(&joiner), Arc::clone(&kept)));
-    let node = run_node(&settings, &membership, &client);
-    tasks.run("node", node);
+    let node = start_node(&settings, &membership, &shown, client).await?;
     notify("READY=1");
     tracing::info!("ready");
     let signal = signals.wait().await;
     tracing::info!(signal, "stopping; containers go on");
     notify("STOPPING=1");
+    node.stop().await;
     tasks.stop().await;
     tracing::info!("stopped");
     Ok(())
@@ -198,45 +190,15 @@ async fn renew(joiner: Arc<Joiner>, shown: Arc<Shown>) {
     }
 }
 
-/// Keeps this machine registered as a node.
-fn run_node(
+/// Runs this machine as a node.
+async fn start_node(
     settings: &Settings,
     membership: &Membership,
-    client: &Arc<dyn Client>,
-) -> impl Fn() -> BoxFuture<'static, ()> + Send + use<> {
-    let config = Arc::new(config(settings, membership));
-    let client = Arc::clone(client);
-    move || {
-        let machine = Machine::read(&config.data_dir);
-        let (config, client) = (Arc::clone(&config), Arc::clone(&client));
-        Box::pin(async move {
-            let unready = "this machine cannot run pods yet".to_owned();
-            let health = watch::Sender::new(Health { unready, ..Health::default() });
-            Heartbeat::new(client, config, machine, health.subscribe()).run().await;
-        })
-    }
-}
-
-/// What the node is told.
-fn config(settings: &Settings, membership: &Membership) -> Config {
-    let Grant { cluster_cidr, service_cidr, cluster_dns, cluster_domain, .. } = &membership.grant;
-    let node = &settings.node;
-    let release = schema::builtin().release();
-    Config {
-        name: node.name.clone(),
-        ips: vec![node.ip.into()],
-        labels: node.labels.clone(),
-        taints: node.taints.clone(),
-        data_dir: settings.data_dir.join("agent"),
-        run_dir: settings.run_dir.clone(),
-        log_dir: PathBuf::from("/var/log/pods"),
-        cgroup_root: "rk".to_owned(),
-        listen: (Ipv4Addr::UNSPECIFIED, NODE_PORT).into(),
-        cluster_cidr: *cluster_cidr,
-        service_cidr: *service_cidr,
-        cluster_dns: vec![(*cluster_dns).into()],
-        cluster_domain: cluster_domain.clone(),
-        pods_max: PODS_MAX,
-        version: format!("{release}+rk{}", env!("CARGO_PKG_VERSION")),
-    }
+    shown: &Shown,
+    client: Arc<dyn Client>,
+) -> Result<node::Running, Error> {
+    let Grant { client_authority, network, .. } = &membership.grant;
+    let tls = tls::server(Arc::clone(&shown.serving), &[client_authority], &[b"http/1.1"])?;
+    let config = settings.node.config(&settings.data_dir, &settings.run_dir, network);
+    node::start(config, client, Arc::new(tls)).await.map_err(Error::Node)
 }

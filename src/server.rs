@@ -29,7 +29,7 @@ pub(crate) mod tasks;
 
 pub(crate) use run::Signals;
 pub use run::run;
-pub use settings::{NodeSettings, Settings};
+pub use settings::{ClusterNetwork, NodeSettings, Settings};
 
 /// Why a server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ impl Base {
         let authorization = Arc::new(Authorization::new(history));
         let admission = Plugins::new(Arc::clone(history), Arc::clone(&authorization));
         let ranges = Ranges {
-            services: self.settings.service_cidr,
+            services: self.settings.network.service_cidr,
             node_ports: self.settings.node_ports.clone(),
         };
         let authorizer: Arc<Authorization> = Arc::clone(&authorization);

@@ -13,7 +13,7 @@ use crate::api::kinds::text;
 use crate::client::remote::Endpoint;
 use crate::node::config::Taint;
 use crate::pki::token::Token;
-use crate::server::{NodeSettings, Settings};
+use crate::server::{ClusterNetwork, NodeSettings, Settings};
 
 /// What the machine says about itself, for flags that are not given.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ impl<'a> Resolver<'a> {
                 Err(why) => self.fault("node-taint", &format!("{text:?} is no taint: {why}")),
             }
         }
-        NodeSettings { name, ip, labels, taints }
+        NodeSettings { name, ip, labels, taints, registries: self.path("private-registry") }
     }
 
     fn mode(&mut self) -> u32 {
@@ -221,10 +221,7 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
         listen: SocketAddr::new(bind, port),
         advertise,
         tls_san: raw.many("tls-san").to_vec(),
-        cluster_cidr,
-        service_cidr,
-        cluster_dns,
-        cluster_domain,
+        network: ClusterNetwork { cluster_cidr, service_cidr, cluster_dns, cluster_domain },
         node_ports: read.node_ports(),
         token: read.token(),
         kubeconfig: read.path("write-kubeconfig"),
@@ -305,7 +302,7 @@ mod tests {
         assert_eq!(settings.listen.to_string(), "0.0.0.0:6443");
         assert_eq!(settings.node.name, "board");
         assert_eq!(settings.advertise, Ipv4Addr::new(192, 168, 0, 7));
-        assert_eq!(settings.cluster_dns, Ipv4Addr::new(10, 43, 0, 10));
+        assert_eq!(settings.network.cluster_dns, Ipv4Addr::new(10, 43, 0, 10));
         assert_eq!(settings.api_service(), Ipv4Addr::new(10, 43, 0, 1));
         assert_eq!(settings.kubeconfig_mode, 0o600);
         assert_eq!(settings.node_ports, 30000..=32767);
@@ -319,7 +316,7 @@ mod tests {
     #[test]
     fn the_dns_address_follows_the_services() {
         let settings = server(&raw(&[("service-cidr", "10.99.0.0/24")]), &machine()).unwrap();
-        assert_eq!(settings.cluster_dns, Ipv4Addr::new(10, 99, 0, 10));
+        assert_eq!(settings.network.cluster_dns, Ipv4Addr::new(10, 99, 0, 10));
     }
 
     #[test]

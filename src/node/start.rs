@@ -1,7 +1,7 @@
 //! Starts a node: what runs, in which order.
 //!
-//! Contract: [`start`] returns once the node is registered; everything else comes up by itself and
-//! goes on trying. [`Running::stop`] ends what this process does and leaves containers running.
+//! Contract: [`start`] returns once the machine is found fit to be a node; registration and all else
+//! come up by themselves and go on trying. [`Running::stop`] ends what this process does and leaves containers running.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::config::Config;
+use super::config::{Config, image_store};
 use super::heartbeat::Heartbeat;
 use super::images::Images;
 use super::network::Network;
@@ -115,8 +115,7 @@ pub async fn start(
         shared.machine.clone(),
         health.subscribe(),
     );
-    register(&heartbeat).await;
-    tasks.spawn(heartbeat.run());
+    tasks.spawn(beat(heartbeat));
     tasks.spawn(bring_network_up(Arc::clone(&shared), health.clone()));
     tasks.spawn(report_images(Arc::clone(&shared), health));
     tasks.spawn(gc::collect_images(Arc::clone(&shared)));
@@ -130,19 +129,15 @@ fn make(path: &Path) -> Result<(), StartError> {
         .map_err(|source| StartError::Directory { path: path.to_owned(), source })
 }
 
-/// Where images are kept.
-pub fn image_store(data_dir: &Path) -> PathBuf {
-    data_dir.join("store")
-}
-
-/// Registers, however long that takes: the API server may still be starting.
-async fn register(heartbeat: &Heartbeat) {
+/// Registers, however long that takes (the server may be away), and stays registered.
+async fn beat(heartbeat: Heartbeat) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     while let Err(error) = heartbeat.register().await {
         let delay = backoff.fail();
         tracing::info!(%error, "cannot register this node yet; trying again in {delay:?}");
         tokio::time::sleep(delay).await;
     }
+    heartbeat.run().await;
 }
 
 /// Imports archives before the first pod may ask for their images, then runs pods.

@@ -90,7 +90,12 @@ fn server_and_client_know_each_other() {
     let stranger = pki.request_header.issue(&Profile::client("proxy", "")).unwrap();
     let server = || {
         let serving = Arc::new(Rotating::new(&serving).unwrap());
-        tls::server(serving, &[&pki.client, &pki.request_header], &[b"h2"]).unwrap()
+        tls::server(
+            serving,
+            &[pki.client.certificate_pem(), pki.request_header.certificate_pem()],
+            &[b"h2"],
+        )
+        .unwrap()
     };
     let client = |identity: Option<&Identity>| {
         let roots = tls::roots([pki.server.certificate_pem()]).unwrap();

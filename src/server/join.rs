@@ -5,7 +5,7 @@
 //! `kube-system`. Deleting the Node frees its name. A node that shows its certificate gets a new
 //! one for the same name.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use super::{ClusterNetwork, Settings};
 use crate::api::kinds::text;
 use crate::api::status::Status;
 use crate::api::tree::Value;
@@ -53,14 +53,9 @@ pub struct Grant {
     pub server_authority: String,
     /// Whose certificates clients of the node show, in PEM.
     pub client_authority: String,
-    /// Addresses of pods.
-    pub cluster_cidr: ipnet::Ipv4Net,
-    /// Addresses of services.
-    pub service_cidr: ipnet::Ipv4Net,
-    /// The service address of the cluster's DNS.
-    pub cluster_dns: Ipv4Addr,
-    /// The domain of services' and pods' names.
-    pub cluster_domain: String,
+    /// What all nodes must agree on.
+    #[serde(flatten)]
+    pub network: ClusterNetwork,
 }
 
 /// Lets nodes in.
@@ -83,7 +78,6 @@ impl Joining {
         let user = format!("system:node:{}", request.node);
         let mut hosts = vec![request.node.clone()];
         hosts.extend(request.addresses.iter().map(ToString::to_string));
-        let settings = &self.settings;
         Ok(Grant {
             client_certificate: self.client.certify(&Profile::client(&user, NODES_GROUP), &key)?,
             serving_certificate: self
@@ -91,10 +85,7 @@ impl Joining {
                 .certify(&Profile::server(&request.node, &hosts), &key)?,
             server_authority: self.server.certificate_pem().to_owned(),
             client_authority: self.client.certificate_pem().to_owned(),
-            cluster_cidr: settings.cluster_cidr,
-            service_cidr: settings.service_cidr,
-            cluster_dns: settings.cluster_dns,
-            cluster_domain: settings.cluster_domain.clone(),
+            network: self.settings.network.clone(),
         })
     }
 

@@ -1,24 +1,15 @@
 //! The node of a server's own machine.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Base, Error, Settings};
-use crate::api::schema;
+use super::{Base, Error};
 use crate::api::selector::Labels;
 use crate::api::tree::Value;
 use crate::client::{Client, NODES, PatchKind};
 use crate::limits;
-use crate::node::{self, Config};
+use crate::node;
 use crate::pki::{Profile, Rotating, tls};
 
-/// Where a node's own server listens, as every tool expects.
-const PORT: u16 = 10250;
-/// The data directory of an installation; others are for trying things out.
-const INSTALLED: &str = "/var/lib/rk";
-/// How to talk to registries.
-const REGISTRIES: &str = "/etc/rk/registries.yaml";
 /// The label of machines that run the control plane.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
@@ -30,8 +21,9 @@ pub(super) async fn start(base: &Base, client: Arc<dyn Client>) -> Result<node::
     let authority = Arc::clone(&base.pki.server);
     let issue = move || authority.issue(&Profile::server(&name, &hosts));
     let identity = Arc::new(Rotating::renewed_by(issue)?);
-    let tls = tls::server(identity, &[&base.pki.client], &[b"http/1.1"])?;
-    node::start(config(settings), client, Arc::new(tls)).await.map_err(Error::Node)
+    let tls = tls::server(identity, &[base.pki.client.certificate_pem()], &[b"http/1.1"])?;
+    let config = settings.node.config(&settings.data_dir, &settings.run_dir, &settings.network);
+    node::start(config, client, Arc::new(tls)).await.map_err(Error::Node)
 }
 
 /// Labels this machine's node as one that runs the control plane, which it may not do itself.
@@ -50,36 +42,5 @@ pub(super) async fn label(client: Arc<dyn Client>, name: String) {
         }
         // Gone means that much has happened, which is worth a look as well.
         let _ = events.next(limits::EVENTS_PER_READ).await;
-    }
-}
-
-fn config(settings: &Settings) -> Config {
-    let own = &settings.node;
-    Config {
-        name: own.name.clone(),
-        ips: vec![IpAddr::V4(own.ip)],
-        labels: own.labels.clone(),
-        taints: own.taints.clone(),
-        data_dir: settings.data_dir.join("agent"),
-        run_dir: settings.run_dir.clone(),
-        log_dir: log_dir(&settings.data_dir),
-        registries: REGISTRIES.into(),
-        cgroup_root: "rk".to_owned(),
-        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),
-        cluster_cidr: settings.cluster_cidr,
-        service_cidr: settings.service_cidr,
-        cluster_dns: vec![settings.cluster_dns.into()],
-        cluster_domain: settings.cluster_domain.clone(),
-        pods_max: 110,
-        version: format!("{}+rk", schema::builtin().release()),
-    }
-}
-
-/// Log collectors look in one place; a cluster for trying things out must not be seen there.
-fn log_dir(data_dir: &Path) -> PathBuf {
-    if data_dir == Path::new(INSTALLED) {
-        "/var/log/pods".into()
-    } else {
-        data_dir.join("agent/logs")
     }
 }

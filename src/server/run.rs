@@ -111,7 +111,8 @@ async fn start_api(
         }],
         stop: stopping.clone(),
     });
-    let authorities = [&*base.pki.client, &*base.pki.request_header];
+    let authorities =
+        [base.pki.client.certificate_pem(), base.pki.request_header.certificate_pem()];
     let tls = tls::server(Arc::new(base.serving()?), &authorities, &[b"h2", b"http/1.1"])?;
     let address = settings.listen;
     let failed = |error| Error::Listen { address, error };
@@ -145,7 +146,7 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
         advertise_address: settings.advertise,
         port: settings.listen.port(),
         service_address: settings.api_service(),
-        dns_address: settings.cluster_dns,
+        dns_address: settings.network.cluster_dns,
         client_authority: pki.client.certificate_pem().to_owned(),
         request_header_authority: pki.request_header.certificate_pem().to_owned(),
     };
@@ -160,9 +161,10 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
     tasks.run("bootstrap", move || bootstrap::keep(Arc::clone(&own), objects.clone()));
     tasks.run("kubeconfig", move || Arc::clone(&kubeconfig).keep(identity.clone()));
     let client = near("system:kube-controller-manager", &[]);
+    let pods = settings.network.cluster_cidr;
     let known = controllers::Settings {
         server_authority: pki.server.certificate_pem().to_owned(),
-        cluster_cidr: (settings.cluster_cidr.addr(), settings.cluster_cidr.prefix_len()),
+        cluster_cidr: (pods.addr(), pods.prefix_len()),
     };
     tasks.run("controllers", move || control(Arc::clone(&client), known.clone()));
     let client = near("system:kube-scheduler", &[]);

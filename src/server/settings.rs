@@ -2,11 +2,21 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 
-use crate::node::config::Taint;
+use crate::api::schema;
+use crate::node::config::{Config, Taint};
+use crate::util::id;
+
+/// Where a node's own server listens, as every tool expects.
+const NODE_PORT: u16 = 10250;
+/// How many pods may run on a node, as k3s.
+const PODS_MAX: u32 = 110;
+/// The data directory of an installation; others are for trying things out.
+const INSTALLED: &str = "/var/lib/rk";
 
 /// A server's configuration.
 #[derive(Debug, Clone)]
@@ -21,14 +31,8 @@ pub struct Settings {
     pub advertise: Ipv4Addr,
     /// Further names and addresses in its certificate.
     pub tls_san: Vec<String>,
-    /// Addresses of pods.
-    pub cluster_cidr: Ipv4Net,
-    /// Addresses of services.
-    pub service_cidr: Ipv4Net,
-    /// The service address of the cluster's DNS.
-    pub cluster_dns: Ipv4Addr,
-    /// The domain of services' and pods' names.
-    pub cluster_domain: String,
+    /// Addresses and names of the cluster.
+    pub network: ClusterNetwork,
     /// Ports for services of type NodePort.
     pub node_ports: RangeInclusive<u16>,
     /// The join token, where one is given.
@@ -46,17 +50,18 @@ pub struct Settings {
 impl Settings {
     /// The first service address: that of the API server.
     pub fn api_service(&self) -> Ipv4Addr {
-        self.service_cidr.hosts().next().unwrap_or(self.service_cidr.addr())
+        let services = self.network.service_cidr;
+        services.hosts().next().unwrap_or(services.addr())
     }
 
     /// Who issues service-account tokens.
     pub fn issuer(&self) -> String {
-        format!("https://kubernetes.default.svc.{}", self.cluster_domain)
+        format!("https://kubernetes.default.svc.{}", self.network.cluster_domain)
     }
 
     /// All names and addresses by which clients may call the API server.
     pub fn hosts(&self) -> Vec<String> {
-        let domain = &self.cluster_domain;
+        let domain = &self.network.cluster_domain;
         let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "::1", "kubernetes"]
             .into_iter()
             .chain(["kubernetes.default", "kubernetes.default.svc"])
@@ -77,6 +82,20 @@ impl Settings {
     }
 }
 
+/// What all nodes of a cluster must agree on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterNetwork {
+    /// Addresses of pods.
+    pub cluster_cidr: Ipv4Net,
+    /// Addresses of services.
+    pub service_cidr: Ipv4Net,
+    /// The service address of the cluster's DNS.
+    pub cluster_dns: Ipv4Addr,
+    /// The domain of services' and pods' names.
+    pub cluster_domain: String,
+}
+
 /// A node's configuration.
 #[derive(Debug, Clone)]
 pub struct NodeSettings {
@@ -88,4 +107,52 @@ pub struct NodeSettings {
     pub labels: Vec<(String, String)>,
     /// Taints of a new node.
     pub taints: Vec<Taint>,
+    /// How to talk to registries (`registries.yaml`); it need not exist.
+    pub registries: PathBuf,
+}
+
+impl NodeSettings {
+    /// What the node is told, with its files below these folders.
+    pub fn config(&self, data_dir: &Path, run_dir: &Path, network: &ClusterNetwork) -> Config {
+        let places = Places::new(data_dir);
+        Config {
+            name: self.name.clone(),
+            ips: vec![self.ip.into()],
+            labels: self.labels.clone(),
+            taints: self.taints.clone(),
+            data_dir: data_dir.join("agent"),
+            run_dir: run_dir.to_owned(),
+            log_dir: places.logs,
+            registries: self.registries.clone(),
+            cgroup_root: places.cgroup,
+            listen: (Ipv4Addr::UNSPECIFIED, NODE_PORT).into(),
+            cluster_cidr: network.cluster_cidr,
+            service_cidr: network.service_cidr,
+            cluster_dns: vec![network.cluster_dns.into()],
+            cluster_domain: network.cluster_domain.clone(),
+            pods_max: PODS_MAX,
+            version: format!("{}+rk{}", schema::builtin().release(), env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// What a node has outside of its folders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Containers' logs.
+    pub logs: PathBuf,
+    /// The cgroup of everything that runs.
+    pub cgroup: String,
+}
+
+impl Places {
+    /// Those of the node whose files are in `data_dir`. Log collectors look in one place: a cluster
+    /// for trying things out must not be seen there, nor share a cgroup with the installed one.
+    pub fn new(data_dir: &Path) -> Self {
+        if data_dir == Path::new(INSTALLED) {
+            return Self { logs: "/var/log/pods".into(), cgroup: "rk".to_owned() };
+        }
+        let hash = id::hash(data_dir.as_os_str().as_encoded_bytes());
+        Self { logs: data_dir.join("agent/logs"), cgroup: format!("rk-{hash:016x}") }
+    }
 }

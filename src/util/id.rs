@@ -36,6 +36,13 @@ pub fn suffix(length: usize) -> String {
     out
 }
 
+/// A short name for a long text that is the same in every version of rk (FNV-1a, 64 bits). Not for
+/// texts that somebody may choose to collide.
+pub fn hash(text: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    text.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -137,7 +137,9 @@ impl Running {
     fn of(mut child: Child) -> Self {
         let pid = i32::try_from(child.id()).unwrap();
         let (tell, ended) = mpsc::channel();
-        std::thread::spawn(move || drop(tell.send(child.wait().unwrap())));
+        std::thread::spawn(move || {
+            let _ = tell.send(child.wait().unwrap());
+        });
         Self { pid, ended }
     }
 

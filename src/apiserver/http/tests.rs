@@ -37,7 +37,12 @@ impl Site {
         let own = pki.server.issue(&Profile::server("api", &names)).unwrap();
         let own = Arc::new(Rotating::new(&own).unwrap());
         let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
-        let server = tls::server(own, &[&pki.client, &pki.request_header], alpn).unwrap();
+        let server = tls::server(
+            own,
+            &[pki.client.certificate_pem(), pki.request_header.certificate_pem()],
+            alpn,
+        )
+        .unwrap();
         let admin = pki.client.issue(&Profile::client("admin", "system:masters")).unwrap();
         let admin = Arc::new(Rotating::new(&admin).unwrap());
         let roots = tls::roots([pki.server.certificate_pem()]).unwrap();

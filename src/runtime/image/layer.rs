@@ -94,7 +94,7 @@ fn publish(layout: &Layout, dir: &Path, chain: &Digest, done: Finished) -> Resul
         Ok(()) => {}
         // Another process was faster.
         Err(_) if LayerInfo::load(layout, chain).is_some() => return Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
             let shown = target.display().to_string();
             return Err(Error::malformed(shown, "it is not the layer of its name"));
         }
