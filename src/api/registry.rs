@@ -207,9 +207,9 @@ pub trait Rules: Send + Sync {
     fn to_storage(&self, _object: &mut Value) {}
 
     /// Turns a stored object into one of this version. `apiVersion` is the caller's.
-    fn from_storage(&self, _object: &mut Value) {}
+    fn of_storage(&self, _object: &mut Value) {}
 
-    /// Whether `to_storage` and `from_storage` do anything: if not, stored bytes are served as they
+    /// Whether `to_storage` and `of_storage` do anything: if not, stored bytes are served as they
     /// are.
     fn converts(&self) -> bool {
         false

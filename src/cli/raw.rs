@@ -270,7 +270,7 @@ mod tests {
     fn drop_ins_come_after_the_file_in_order_of_name() {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.yaml");
-        assert_eq!(files(&config).unwrap(), [config.clone()]);
+        assert_eq!(files(&config).unwrap(), std::slice::from_ref(&config));
         let folder = dir.path().join("config.yaml.d");
         std::fs::create_dir(&folder).unwrap();
         for name in ["b.yaml", "a.yaml", "note.txt"] {

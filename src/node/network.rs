@@ -38,7 +38,8 @@ pub enum NetworkError {
 /// The ports of the node that lead to pods, by pod.
 pub type HostPorts = BTreeMap<String, Arc<Vec<HostPort>>>;
 
-/// The network of this node's pods.
+/// The network of this node's pods; no addresses yet by default.
+#[derive(Default)]
 pub struct Network {
     state: Mutex<State>,
     host_ports: watch::Sender<HostPorts>,
@@ -54,15 +55,6 @@ struct State {
 }
 
 impl Network {
-    /// No addresses yet.
-    pub fn new() -> Self {
-        Self {
-            state: Mutex::default(),
-            host_ports: watch::Sender::default(),
-            ready: watch::Sender::new(false),
-        }
-    }
-
     /// Begins to give out the addresses of `cidr`; those of links that exist are in use.
     ///
     /// # Errors
@@ -220,7 +212,7 @@ mod tests {
 
     #[test]
     fn only_changes_are_told() {
-        let network = Network::new();
+        let network = Network::default();
         let mut told = network.ports();
         let port = HostPort {
             protocol: Protocol::Tcp,

@@ -1,8 +1,8 @@
 //! The pods of this node: one worker each, from the API's objects and from what runs.
 //!
 //! Contract: a pod that is bound to this node has a worker until it is gone from both API and node.
-//! What runs here without an object is taken down. Order is that of the API's history; a worker sees
-//! the newest state only.
+//! What runs here without an object is taken down. Order is that of the API's history; a worker
+//! sees the newest state only.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! Starts a node: what runs, in which order.
 //!
-//! Contract: [`start`] returns once the machine is found fit to be a node; registration and all else
-//! come up by themselves and go on trying. [`Running::stop`] ends what this process does and leaves containers running.
+//! Contract: [`start`] returns once the machine is found fit to be a node; registration and all
+//! else come up by themselves and go on trying. [`Running::stop`] ends what this process does and
+//! leaves containers running.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,7 +96,7 @@ pub async fn start(
         machine: Machine::read(&config.data_dir),
         runtime: Runtime::open(runtime).await?,
         images: Images::new(store, config.registries.clone()),
-        network: Network::new(),
+        network: Network::default(),
         objects: Objects::new(Arc::clone(&client)),
         services: client.view(&SERVICES, ""),
         nodes: client.view(&NODES, &format!("metadata.name={}", config.name)),
@@ -149,7 +150,8 @@ async fn run_pods(shared: Arc<Shared>) {
     Pods::new(shared).run().await;
 }
 
-/// Waits for the node's range of addresses; from then on pods can be connected, and services reached.
+/// Waits for the node's range of addresses; from then on pods can be connected, and services
+/// reached.
 async fn bring_network_up(shared: Arc<Shared>, health: watch::Sender<Health>) {
     let cidr = pod_cidr(&shared).await;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);

@@ -1,9 +1,10 @@
 //! One pod's worker: sees, decides, acts, reports.
 //!
-//! Contract: a task per pod that is woken by events only: the pod's object, its shim, the end of what
-//! it began, a probe's verdict, what it refers to, or the time that its decision named. Each turn
-//! looks at everything anew, so that a worker may be ended at any point and another takes over from
-//! what runs. At most one of each operation is in progress; its end comes back as a [`Note`].
+//! Contract: a task per pod that is woken by events only: the pod's object, its shim, the end of
+//! what it began, a probe's verdict, what it refers to, or the time that its decision named. Each
+//! turn looks at everything anew, so that a worker may be ended at any point and another takes
+//! over from what runs. At most one of each operation is in progress; its end comes back as a
+//! [`Note`].
 
 mod attempt;
 mod mount;

@@ -46,7 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..3, 3u8..6, number, any::<bool>()).prop_map(|(first, second, number, right)| {
             Step::Pair { first, second, number, right }
         }),
-        3 => (name, prop::bool::weighted(0.8)).prop_map(|(name, right)| Step::Delete { name, right }),
+        3 => (name, prop::bool::weighted(0.8))
+            .prop_map(|(name, right)| Step::Delete { name, right }),
         1 => Just(Step::Restart),
         1 => Just(Step::Crash),
     ]
@@ -189,7 +190,10 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(48)
+    })]
 
     #[test]
     fn the_store_does_what_its_model_does(steps in prop::collection::vec(step(), 1..40)) {

@@ -48,6 +48,7 @@ const RT_TABLE_MAIN: u32 = 254;
 const RTN_UNICAST: u8 = 1;
 const SCOPE_GLOBAL: u8 = 0;
 const SCOPE_LINK: u8 = 253;
+const SCOPE_HOST: u8 = 254;
 const RTNH_F_ONLINK: u32 = 4;
 const NUD_PERMANENT: u16 = 0x80;
 
@@ -89,7 +90,7 @@ pub struct Address {
     pub address: Ipv4Addr,
     /// Length of its network's prefix in bits.
     pub prefix: u8,
-    /// It is of use beyond the link.
+    /// It is of use beyond this machine: the kernel may choose it as a source.
     pub global: bool,
 }
 
@@ -261,7 +262,7 @@ fn read_link(payload: &[u8]) -> Option<Link> {
 
 /// Gives a link an address.
 pub fn add_address(s: &mut Socket, address: Address) -> netlink::Result<()> {
-    let scope = if address.global { SCOPE_GLOBAL } else { SCOPE_LINK };
+    let scope = if address.global { SCOPE_GLOBAL } else { SCOPE_HOST };
     let mut header = [AF_INET, address.prefix, 0, scope, 0, 0, 0, 0];
     header[4..].copy_from_slice(&address.index.to_ne_bytes());
     let mut m = Messages::default();

@@ -72,7 +72,7 @@ async fn write(kubeconfig: &Path, writer: usize, known: &Mutex<Known>, stop: &At
         let name = format!("w{writer}-{}", turn as usize % OBJECTS);
         let before = known.lock().unwrap().acknowledged.get(&name).copied().flatten();
         let next = match before {
-            Some(_) if turn % 5 == 0 => None,
+            Some(_) if turn.is_multiple_of(5) => None,
             Some(number) => Some(number + 1),
             None => Some(turn),
         };

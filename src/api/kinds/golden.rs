@@ -1,8 +1,8 @@
 //! The rules against Kubernetes' own answers.
 //!
-//! `tests/it/api/rules/*.jsonl` hold one case per line: a request and what kube-apiserver's strategies and
-//! printers answered. They are recorded by the Go program beside them from the published
-//! Go modules. Where rk means to answer otherwise the case is not among them.
+//! `tests/it/api/rules/*.jsonl` hold one case per line: a request and what kube-apiserver's
+//! strategies and printers answered. They are recorded by the Go program beside them from the
+//! published Go modules. Where rk means to answer otherwise the case is not among them.
 
 use std::path::Path;
 

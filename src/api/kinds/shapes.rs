@@ -135,7 +135,7 @@ fn exercise(resource: &Resource, object: &Value, old: &Value) {
     rules.holds_deletion(object);
     rules.begin_deletion(&mut created);
     rules.to_storage(&mut updated);
-    rules.from_storage(&mut updated);
+    rules.of_storage(&mut updated);
     let selectable = rules.selectable();
     for (path, _) in rules.fields(object) {
         assert!(selectable.contains(&path), "{} {path}", resource.kind);

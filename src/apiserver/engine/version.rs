@@ -35,7 +35,7 @@ pub fn as_served(resource: &Resource, object: &Arc<Object>) -> Result<Value, Sta
         tracing::error!(key = %object.header.key, %error, "a stored object does not decode");
         Status::internal(format!("{} does not decode: {error}", object.header.key))
     })?;
-    resource.rules.from_storage(&mut tree);
+    resource.rules.of_storage(&mut tree);
     set_type(&mut tree, &resource.kind, &resource.api_version());
     Ok(tree)
 }

@@ -1,5 +1,7 @@
 //! A pod's life as a table: what is seen, what is done, what is reported.
 
+#![allow(clippy::too_many_lines, reason = "each is one table of cases")]
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;

@@ -94,7 +94,7 @@ fn hugepages(directory: &Path) -> Vec<(String, i64)> {
         let count: i64 = count.trim().parse().ok()?;
         let size =
             if kb % (1 << 20) == 0 { format!("{}Gi", kb >> 20) } else { format!("{}Mi", kb >> 10) };
-        Some((size, count * kb << 10))
+        Some((size, (count * kb) << 10))
     };
     let mut sizes: Vec<_> = entries.flatten().filter_map(size).collect();
     sizes.sort();

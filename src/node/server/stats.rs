@@ -78,7 +78,8 @@ fn machine() -> (u64, u64) {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
     let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
-    // user, nice, system, then idle and waiting, which are no work, then interrupts and stolen time.
+    // user, nice, system, then idle and waiting, which are no work, then interrupts and stolen
+    // time.
     let busy: u64 =
         ticks.iter().take(8).enumerate().filter(|(i, _)| !matches!(i, 3 | 4)).map(|(_, t)| t).sum();
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -168,7 +168,7 @@ impl<T: AsyncRead + AsyncWrite + Send + 'static> Reader<T> {
     }
 
     async fn open(&mut self, id: u32, fin: bool, headers: Headers) -> Result<(), SpdyError> {
-        if id % 2 == 0 || self.open.contains_key(&id) {
+        if id.is_multiple_of(2) || self.open.contains_key(&id) {
             return Err(SpdyError::Protocol("a client's streams have odd, fresh numbers"));
         }
         // Streams that nobody reads any more do not count.

@@ -98,7 +98,7 @@ impl Rules for NewEvent {
         to_core(object);
     }
 
-    fn from_storage(&self, object: &mut Value) {
+    fn of_storage(&self, object: &mut Value) {
         to_new(object);
     }
 
@@ -348,7 +348,7 @@ mod tests {
 
     fn new_shape() -> Value {
         let mut event = parse(CORE);
-        NewEvent.from_storage(&mut event);
+        NewEvent.of_storage(&mut event);
         event
     }
 

@@ -53,8 +53,11 @@ pub fn validate<'a>(volumes: At<'a>, errors: &mut Errors) -> Vec<&'a Value> {
     sound
 }
 
+/// Checks a volume's source.
+type Check = fn(At<'_>, &mut Errors);
+
 /// The sources that are checked here; all others are `not_yet`.
-const SOURCES: &[(&str, fn(At<'_>, &mut Errors))] = &[
+const SOURCES: &[(&str, Check)] = &[
     ("emptyDir", empty_dir),
     ("hostPath", host_path),
     ("secret", secret),
