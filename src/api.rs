@@ -5,6 +5,7 @@
 //! else: handlers, patches, discovery and encodings are generic over it.
 
 pub mod codec;
+pub mod jsonpath;
 pub mod kinds;
 pub mod meta;
 pub mod patch;

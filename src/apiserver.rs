@@ -10,6 +10,7 @@
 pub mod allocate;
 pub mod bootstrap;
 pub mod connect;
+pub mod custom;
 pub mod discovery;
 pub mod engine;
 pub mod http;

@@ -17,6 +17,8 @@ pub mod apps;
 pub mod authorization;
 pub mod coordination;
 pub mod core;
+pub mod custom;
+pub mod definition;
 pub mod discovery;
 pub mod rbac;
 

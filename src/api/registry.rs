@@ -24,7 +24,7 @@ mod core;
 mod discovery;
 mod events;
 mod rbac;
-mod row;
+pub mod row;
 
 /// All resources that rk serves of itself.
 pub fn builtin() -> Registry {
@@ -363,6 +363,11 @@ impl Errors {
     /// What was found so far.
     pub fn into_causes(self) -> Vec<Cause> {
         self.causes
+    }
+
+    /// Adds what was found elsewhere.
+    pub fn append(&mut self, other: Self) {
+        self.causes.extend(other.causes);
     }
 
     /// How many errors were found so far.

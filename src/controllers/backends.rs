@@ -141,6 +141,16 @@ impl Backend {
 }
 
 impl Port {
+    /// The port that an EndpointSlice has: no name is stored as the empty one, or not at all.
+    pub(super) fn of(value: &Value) -> Self {
+        Self {
+            name: value.get("name").str().to_owned(),
+            protocol: value.get("protocol").as_str().unwrap_or("TCP").to_owned(),
+            number: value.get("port").as_int().unwrap_or(0),
+            app_protocol: value.get("appProtocol").str().to_owned(),
+        }
+    }
+
     /// The port as an Endpoints or EndpointSlice object has it.
     pub(super) fn to_value(&self) -> Value {
         let mut value = Value::from([

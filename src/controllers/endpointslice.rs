@@ -106,19 +106,18 @@ fn difference(
     existing: Vec<Value>,
     groups: BTreeMap<Vec<Port>, Vec<Value>>,
 ) -> Vec<Call> {
-    let mut by_ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut by_ports: BTreeMap<Vec<Port>, Vec<Value>> = BTreeMap::new();
     for slice in existing {
-        // No ports are stored as null, as an empty list, or not at all.
-        let ports = Value::Array(slice.get("ports").items().to_vec());
-        by_ports.entry(ports.to_string()).or_default().push(slice);
+        let ports = slice.get("ports").items().iter().map(Port::of).collect();
+        by_ports.entry(ports).or_default().push(slice);
     }
     // A Service without pods still has a slice, so that one can see that it was looked at.
     let groups =
         if groups.is_empty() { BTreeMap::from([(Vec::new(), Vec::new())]) } else { groups };
     let mut calls = Vec::new();
     for (ports, endpoints) in groups {
+        let slices = by_ports.remove(&ports).unwrap_or_default();
         let ports = Value::Array(ports.iter().map(Port::to_value).collect());
-        let slices = by_ports.remove(&ports.to_string()).unwrap_or_default();
         calls.extend(fill(service, key, slices, &ports, endpoints));
     }
     calls.extend(by_ports.into_values().flatten().map(|slice| delete(key, &slice)));
@@ -284,6 +283,13 @@ mod tests {
         stored.remove("ports");
         stored.remove("endpoints");
         assert!(difference(&service(), &key(), vec![stored], BTreeMap::new()).is_empty());
+    }
+
+    #[test]
+    fn a_port_without_a_name_is_the_same_with_an_empty_one() {
+        let mut stored = slice("a", vec![endpoint(1)]);
+        stored.entry("ports").items_mut()[0].set("name", "");
+        assert_eq!(calls_for(vec![stored], vec![endpoint(1)]), []);
     }
 
     #[test]

@@ -15,9 +15,11 @@ use super::notify::notify;
 use super::tasks::Tasks;
 use super::{Base, Error, Settings};
 use crate::apiserver::bootstrap;
+use crate::apiserver::custom::Definitions;
 use crate::apiserver::engine::Engine;
 use crate::apiserver::http::{Check, Front, FrontParts, Health, Page, serve};
 use crate::apiserver::near::Near;
+use crate::auth::service_account::Tokens;
 use crate::auth::{Authentication, MASTERS, UserInfo};
 use crate::client::Client;
 use crate::pki::tls;
@@ -33,9 +35,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let base = Base::open(settings)?;
     let (stop, stopping) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
-    let (engine, api) = start_api(&base, stopping, &ready).await?;
+    let tokens = Arc::new(base.tokens());
+    let engine = base.engine(&tokens);
+    let own = near(&engine, "system:apiserver", &[MASTERS]);
+    let definitions = Arc::new(Definitions::open(Arc::clone(&engine), own));
+    let api = start_api(&base, &engine, tokens, stopping, &ready).await?;
     let store = base.store.clone();
-    let tasks = start_parts(&base, &engine).await?;
+    let mut tasks = start_parts(&base, &engine).await?;
+    tasks.run("custom resources", move || Arc::clone(&definitions).keep());
     let node = start_node(&base, &engine).await?;
     ready.store(true, Ordering::Release);
     notify("READY=1");
@@ -85,21 +92,21 @@ impl Signals {
 /// Starts the API server; it answers from now on, if not yet with everything.
 async fn start_api(
     base: &Base,
+    engine: &Arc<Engine>,
+    tokens: Arc<Tokens>,
     stopping: watch::Receiver<bool>,
     ready: &Arc<AtomicBool>,
-) -> Result<(Arc<Engine>, JoinHandle<()>), Error> {
+) -> Result<JoinHandle<()>, Error> {
     let settings = &base.settings;
-    let tokens = Arc::new(base.tokens());
-    let engine = base.engine(&tokens);
     let authenticator = Authentication::new(&base.pki, Arc::clone(&tokens), base.token.clone())?;
     let front = Front::new(FrontParts {
-        engine: Arc::clone(&engine),
+        engine: Arc::clone(engine),
         authenticator: Arc::new(authenticator),
         dialer: Some(Arc::new(Dialer::new(base.store.history(), &base.pki)?)),
         door: Some(Arc::new(Joining::new(
             settings,
             &base.pki,
-            near(&engine, "system:apiserver", &[MASTERS]),
+            near(engine, "system:apiserver", &[MASTERS]),
         ))),
         tokens: Some(tokens),
         address: format!("{}:{}", settings.advertise, settings.listen.port()),
@@ -118,8 +125,7 @@ async fn start_api(
     let failed = |error| Error::Listen { address, error };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     tracing::info!(%address, url = %kubeconfig::url(settings), "API server listens");
-    let serving = tokio::spawn(serve(front, listener, Arc::new(tls), stopping));
-    Ok((engine, serving))
+    Ok(tokio::spawn(serve(front, listener, Arc::new(tls), stopping)))
 }
 
 fn health(ready: &Arc<AtomicBool>) -> Health {

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on says where")]
 
 mod codec;
+mod custom;
 mod mutate;
 mod openapi;
 mod oracle;

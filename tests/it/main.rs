@@ -15,6 +15,7 @@ mod client;
 mod durability;
 mod guestbook;
 mod harness;
+mod idle;
 mod images;
 mod net;
 mod readme;

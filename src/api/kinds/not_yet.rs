@@ -20,8 +20,13 @@ const WHY: &str = "not supported by this version of rk";
 const EACH: [&str; 3] = ["initContainers[]", "containers[]", "ephemeralContainers[]"];
 
 /// Every table with the kind's spec that it is about, for the documentation.
-pub const TABLES: &[(&str, &[Row])] =
-    &[("PodSpec", POD), ("ServiceSpec", SERVICE), ("NodeSpec", NODE), ("LeaseSpec", LEASE)];
+pub const TABLES: &[(&str, &[Row])] = &[
+    ("PodSpec", POD),
+    ("ServiceSpec", SERVICE),
+    ("NodeSpec", NODE),
+    ("LeaseSpec", LEASE),
+    ("CustomResourceDefinitionSpec", DEFINITION),
+];
 
 /// Below a pod's or a template's spec.
 pub const POD: &[Row] = &[
@@ -115,6 +120,14 @@ pub const NODE: &[Row] = &[("configSource", &[]), ("podPreemptionPolicy", &[])];
 
 /// Below a lease's spec: nothing chooses between candidates.
 pub const LEASE: &[Row] = &[("preferredHolder", &[]), ("strategy", &[])];
+
+/// Below a CustomResourceDefinition's spec. Rules in CEL, which may stand anywhere in a schema, are
+/// refused where schemas are checked.
+pub const DEFINITION: &[Row] = &[
+    ("conversion.strategy", &["\"None\""]),
+    ("conversion.webhook", &[]),
+    ("versions[].selectableFields", &[]),
+];
 
 /// Refuses what is not honoured in a spec.
 pub fn refuse(table: &[Row], spec: At<'_>, errors: &mut Errors) {

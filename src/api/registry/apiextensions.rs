@@ -1,6 +1,9 @@
 //! apiextensions.k8s.io: what makes more resources.
 
+use std::sync::Arc;
+
 use super::row::{Group, Row, STATUS};
+use crate::api::kinds::definition::Definition;
 
 /// The group's resources.
 pub(super) const GROUP: Group = ("apiextensions.k8s.io", ROWS);
@@ -12,5 +15,6 @@ const ROWS: &[Row] = &[Row {
     categories: &["api-extensions"],
     subresources: &[STATUS],
     unconditional_update: false,
+    rules: || Arc::new(Definition),
     ..Row::CLUSTER
 }];

@@ -74,11 +74,11 @@ impl Row {
 }
 
 /// The `status` of a resource.
-pub(super) const STATUS: Subresource =
+pub const STATUS: Subresource =
     Subresource { name: "status", body: None, verbs: &["get", "patch", "update"] };
 
 /// The `scale` of a resource.
-pub(super) const SCALE: Subresource = Subresource {
+pub const SCALE: Subresource = Subresource {
     name: "scale",
     body: Some(("autoscaling", "v1", "Scale")),
     verbs: &["get", "patch", "update"],
