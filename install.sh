@@ -21,23 +21,15 @@
 #   INSTALL_RK_EXEC                  the command and flags of the service, like this script's arguments
 #   RK_*                             kept for the service, in a file that only root can read
 #
-# Where there is no systemd, rk runs in the background; its log is /var/log/rk.log.
+# Where there is no systemd, rk runs in the background; its log is /var/log/rk.log. Running the
+# script again upgrades: containers run on. `rk uninstall --yes` takes everything back.
 set -eu
 
 info() { echo "[rk] $*"; }
 fatal() { echo "[rk] error: $*" >&2; exit 1; }
 
-# Quotes its arguments for a shell and for a unit file.
-quote() {
-    for word in "$@"; do
-        case $word in
-            *[!A-Za-z0-9_=:,./@%+-]*) printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")" ;;
-            *) printf ' %s' "$word" ;;
-        esac
-    done
-}
-
-# What the service runs: this script's arguments, else INSTALL_RK_EXEC, else by RK_URL.
+# What the service runs: this script's arguments, else INSTALL_RK_EXEC, else by RK_URL. As words for
+# a shell in $command, one per line in $words.
 choose_command() {
     case "${1:-}" in
         server|agent) ;;
@@ -50,8 +42,21 @@ choose_command() {
         [ -n "${RK_TOKEN:-}${RK_TOKEN_FILE:-}" ] || case "$*" in *--token*) ;; *) fatal "an agent needs RK_TOKEN, the server's token (on the server: rk token)" ;; esac
         case "${RK_URL:-https://}" in https://*) ;; *) fatal "RK_URL must begin with https://, not ${RK_URL}" ;; esac
     fi
-    command=$(quote "$@")
-    command=${command# }
+    command='' unit_command='' words=''
+    for word in "$@"; do
+        command="$command '$(printf %s "$word" | sed "s/'/'\\\\''/g")'"
+        unit_command="$unit_command $(for_unit "$word")"
+        words="${words}argument=$word
+"
+    done
+}
+
+# A word as a unit file wants it.
+for_unit() {
+    case $1 in
+        ''|*[!A-Za-z0-9_=:,./@+-]*) printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g; s/%/%%/g; s/\$/$$/g')" ;;
+        *) printf %s "$1" ;;
+    esac
 }
 
 settings() {
@@ -64,14 +69,23 @@ settings() {
     else
         name=rk
     fi
-    unit=$systemd_dir/$name.service
-    environment=$systemd_dir/$name.service.env
+    if has_systemd || [ -d "$systemd_dir" ] || [ -n "${INSTALL_RK_SYSTEMD_DIR:-}" ]; then
+        unit=$systemd_dir/$name.service
+        environment=$unit.env
+    else
+        unit=
+        environment=/etc/rk/$name.env
+    fi
+    receipt=/etc/rk/installed/$name
+    log=/var/log/$name.log
+    pid_file=/run/$name.pid
+    new=$bin_dir/.rk.new
     here=$(cd "$(dirname "$0")" 2>/dev/null && pwd || echo /nonexistent)
 }
 
 has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
 
-state() { cat "$bin_dir/rk" "$unit" "$environment" 2>/dev/null | sha256sum; }
+state() { cat "$bin_dir/rk" ${unit:+"$unit"} "$environment" "$receipt" 2>/dev/null | sha256sum; }
 
 # Leaves the executable at $new.
 fetch() {
@@ -82,22 +96,23 @@ fetch() {
     if [ -z "$wanted" ]; then
         get "$url.sha256" "$new.sha256" || fatal "no checksum at $url.sha256; set INSTALL_RK_SHA256"
         wanted=$(cut -d' ' -f1 "$new.sha256")
-        rm -f "$new.sha256"
     fi
     found=$(sha256sum "$new" | cut -d' ' -f1)
-    [ "$found" = "$wanted" ] || { rm -f "$new"; fatal "the checksum of $url is $found, not $wanted"; }
+    [ "$found" = "$wanted" ] || fatal "the checksum of $url is $found, not $wanted"
 }
 
 build() {
-    [ -f "$here/Cargo.toml" ] || fatal "no executable: set INSTALL_RK_FILE or INSTALL_RK_ARTIFACT_URL, or run this script in rk's source tree"
-    command -v cargo >/dev/null 2>&1 || fatal "building rk needs cargo (https://rustup.rs); or set INSTALL_RK_FILE"
-    arch=$(uname -m)
-    target=$arch-unknown-linux-musl
+    grep -qs '^name = "rk"' "$here/Cargo.toml" || fatal "no executable: set INSTALL_RK_FILE or INSTALL_RK_ARTIFACT_URL, or run this script in rk's source tree"
+    target=$(uname -m)-unknown-linux-musl
     built=$here/target/$target/release/rk
-    info "building rk in $here"
-    rustup target add "$target" >/dev/null 2>&1 || true
-    command -v musl-gcc >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq musl-tools >/dev/null; }
-    (cd "$here" && cargo build --release --quiet --target "$target") || fatal "the build failed"
+    if command -v cargo >/dev/null 2>&1; then
+        info "building rk in $here"
+        rustup target add "$target" >/dev/null 2>&1 || true
+        command -v musl-gcc >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq musl-tools >/dev/null; }
+        (cd "$here" && cargo build --release --quiet --target "$target") || fatal "the build failed"
+    elif [ ! -x "$built" ]; then
+        fatal "building rk needs cargo (https://rustup.rs); or set INSTALL_RK_FILE"
+    fi
     cp "$built" "$new"
 }
 
@@ -107,7 +122,7 @@ put_executable() {
         return
     fi
     mkdir -p "$bin_dir"
-    new=$bin_dir/.rk.new
+    trap 'rm -f "$new" "$new.sha256"' EXIT
     if [ -n "${INSTALL_RK_FILE:-}" ]; then
         cp "$INSTALL_RK_FILE" "$new" || fatal "cannot read $INSTALL_RK_FILE"
     elif [ -n "${INSTALL_RK_ARTIFACT_URL:-}" ]; then
@@ -116,20 +131,34 @@ put_executable() {
         build
     fi
     chmod 755 "$new"
-    "$new" --version >/dev/null || { rm -f "$new"; fatal "what was fetched does not run on this machine"; }
+    "$new" --version >/dev/null || fatal "what was fetched does not run on this machine"
     mv -f "$new" "$bin_dir/rk"
     info "installed $bin_dir/rk"
 }
 
+# What is put in place, for `rk uninstall`: first of all, so that it knows halves, too.
+put_receipt() {
+    mkdir -p "${receipt%/*}"
+    {
+        printf %s "$words"
+        echo "executable=$bin_dir/rk"
+        [ -z "$unit" ] || echo "unit=$unit"
+        echo "environment=$environment"
+        has_systemd || printf 'log=%s\npid=%s\n' "$log" "$pid_file"
+    } >"$receipt"
+    chmod 600 "$receipt"
+}
+
 # Variables of the service: everything that begins with RK_, and proxies.
 put_environment() {
-    mkdir -p "$systemd_dir"
+    mkdir -p "${environment%/*}"
     (umask 077 && env | sed -nE '/^(RK_[A-Z_]+|([Hh][Tt][Tt][Pp][Ss]?|[Nn][Oo])_[Pp][Rr][Oo][Xx][Yy])=/p' >"$environment")
     chmod 600 "$environment"
 }
 
 # The shims of running pods outlive a restart of the service: hence KillMode=process.
 put_unit() {
+    [ -n "$unit" ] || return 0
     cat >"$unit" <<UNIT
 [Unit]
 Description=rk: Kubernetes as one small executable ($role)
@@ -139,7 +168,7 @@ After=network-online.target
 [Service]
 Type=notify
 EnvironmentFile=-$environment
-ExecStart=$bin_dir/rk $command
+ExecStart=$bin_dir/rk$unit_command
 KillMode=process
 Delegate=yes
 OOMScoreAdjust=-999
@@ -166,32 +195,50 @@ start_systemd() {
         info "nothing has changed, $name runs on"
         return
     fi
-    systemctl restart "$name"
+    systemctl restart "$name" || fatal "$name does not start; its log: journalctl -u $name"
     info "started $name; its log: journalctl -u $name"
 }
 
 start_background() {
-    log=/var/log/$name.log
-    pid_file=/run/$name.pid
-    [ "${INSTALL_RK_SKIP_ENABLE:-}${INSTALL_RK_SKIP_START:-}" = "" ] || return 0
-    if [ -f "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null; then
+    [ "${INSTALL_RK_SKIP_ENABLE:-}" != true ] && [ "${INSTALL_RK_SKIP_START:-}" != true ] || return 0
+    if [ -f "$pid_file" ] && lives "$(cat "$pid_file")"; then
         if [ "$before" = "$(state)" ] && [ "${INSTALL_RK_FORCE_RESTART:-}" != true ]; then
             info "nothing has changed, $name runs on"
             return
         fi
         stop_background
     fi
+    : >>"$log"
+    old_lines=$(wc -l <"$log")
     # The command was quoted above, so that it can be read again here.
     eval "setsid '$bin_dir/rk' $command </dev/null >>'$log' 2>&1 &
           echo \$! >'$pid_file'"
+    await_background
     info "no systemd here: $name runs in the background; its log: $log"
+}
+
+# Whether a process lives. One that has ended and whose parent does not collect it does not.
+lives() { [ -e "/proc/$1/exe" ]; }
+
+said() { tail -n "+$((old_lines + 1))" "$log" 2>/dev/null; }
+
+# Until the log says so: an agent waits for its server for as long as it takes.
+await_background() {
+    waited=0
+    until said | grep -q ' ready$'; do
+        lives "$(cat "$pid_file")" || { said >&2; fatal "$name does not start; its log: $log"; }
+        [ "$waited" -lt 600 ] || { info "$name is not ready yet; its log: $log"; return; }
+        sleep 0.1
+        waited=$((waited + 1))
+    done
 }
 
 stop_background() {
     pid=$(cat "$pid_file")
     kill "$pid" 2>/dev/null || return 0
     waited=0
-    while kill -0 "$pid" 2>/dev/null && [ "$waited" -lt 150 ]; do
+    while lives "$pid"; do
+        [ "$waited" -lt 150 ] || fatal "process $pid, the old $name, does not stop"
         sleep 0.1
         waited=$((waited + 1))
     done
@@ -207,6 +254,7 @@ main() {
     choose_command "$@"
     settings
     before=$(state)
+    put_receipt
     put_executable
     put_environment
     put_unit

@@ -19,6 +19,7 @@ mod machine;
 mod nearest;
 mod raw;
 mod resolve;
+mod uninstall;
 
 use flags::{AGENT, Flag, LOCAL, SERVER, Takes};
 use raw::{Fault, Raw};
@@ -95,6 +96,13 @@ const COMMANDS: &[Row] = &[
         run: commands::kubectl,
     },
     Row {
+        name: "uninstall",
+        about: "Stop rk and remove everything that it made on this machine",
+        flags: LOCAL | flags::ADMIN,
+        arguments: uninstall::arguments,
+        run: uninstall::run,
+    },
+    Row {
         name: "completion",
         about: "Print a completion script for a shell",
         flags: 0,
@@ -168,17 +176,21 @@ fn arg(flag: &'static Flag) -> Arg {
 
 /// The flags of a command from files, environment and, where given, the command line.
 fn gather(command: u8, matches: Option<&ArgMatches>) -> Result<Raw, Vec<Fault>> {
+    gather_from(command, matches, |name| std::env::var(name).ok())
+}
+
+/// The same with another environment.
+fn gather_from(
+    command: u8,
+    matches: Option<&ArgMatches>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Raw, Vec<Fault>> {
     if command == 0 {
         return Ok(Raw::default());
     }
-    let mut typed = Raw::default();
-    for flag in flags::of(command) {
-        if let Some(values) = matches.and_then(|m| m.get_many::<String>(flag.name)) {
-            typed.typed(flag, values.cloned().collect());
-        }
-    }
+    let typed = matches.map_or_else(Raw::default, |matches| typed(command, matches));
     let mut asked = Raw::default();
-    let mut faults = asked.environment(command, |name| std::env::var(name).ok());
+    let mut faults = asked.environment(command, variable);
     let config = typed.one("config").or(asked.one("config"));
     let explicit = config.is_some();
     let default = flags::find("config").map_or("", |flag| flag.default);
@@ -191,6 +203,17 @@ fn gather(command: u8, matches: Option<&ArgMatches>) -> Result<Raw, Vec<Fault>> 
         faults.push(fault);
     }
     if faults.is_empty() { Ok(raw) } else { Err(faults) }
+}
+
+/// The flags of a command from its command line alone.
+fn typed(command: u8, matches: &ArgMatches) -> Raw {
+    let mut typed = Raw::default();
+    for flag in flags::of(command) {
+        if let Some(values) = matches.get_many::<String>(flag.name) {
+            typed.typed(flag, values.cloned().collect());
+        }
+    }
+    typed
 }
 
 /// `--debug=maybe`: clap takes any word.

@@ -112,6 +112,18 @@ impl Protocol {
     }
 }
 
+/// What rk made in this namespace, in words: its table, links, addresses and routes.
+pub async fn traces() -> Result<Vec<String>> {
+    blocking(|| {
+        let mut found = link::traces(&mut link::socket()?)?;
+        if service::has_table(service::TABLE)? {
+            found.push(format!("nftables table {}", service::TABLE));
+        }
+        Ok(found)
+    })
+    .await
+}
+
 /// Removes every link, route and table that rk made in this namespace. Settings such as forwarding
 /// stay: what they were before is not known.
 pub async fn remove_all() -> Result<()> {

@@ -29,7 +29,7 @@ pub(crate) mod tasks;
 
 pub(crate) use run::Signals;
 pub use run::run;
-pub use settings::{ClusterNetwork, NodeSettings, Settings};
+pub use settings::{ClusterNetwork, NodeSettings, Places, Settings};
 
 /// Why a server did not start, or ended.
 #[derive(Debug, thiserror::Error)]

@@ -169,11 +169,27 @@ pub fn host_name(pod: &str) -> String {
     format!("{NAME_PREFIX}{:012x}", hash >> 16)
 }
 
+/// Every link, address and route that rk made, in words.
+pub(super) fn traces(s: &mut Socket) -> Result<Vec<String>> {
+    let links = rtnl::links(s).doing("list links")?;
+    let links = links.iter().filter(|link| is_ours(link)).map(|link| format!("link {}", link.name));
+    let addresses = rtnl::addresses(s).doing("list addresses")?;
+    let served = addresses.iter().filter(|a| a.address == SERVED);
+    let routes = rtnl::routes(s).doing("list routes")?;
+    let routes = routes.iter().filter(|known| known.protocol == rtnl::PROTOCOL);
+    let routes = routes.map(|known| format!("route {}/{}", known.route.to, known.route.prefix));
+    Ok(links.chain(served.map(|a| format!("address {}", a.address))).chain(routes).collect())
+}
+
+/// Whether rk made the link. One without an alias: it stopped between making and naming it.
+fn is_ours(link: &rtnl::Link) -> bool {
+    identity(link).is_some() || (link.alias.is_none() && has_our_name(link))
+}
+
 /// Removes every link and route that rk made.
 pub(super) fn remove_all(s: &mut Socket) -> Result<()> {
     for link in rtnl::links(s).doing("list links")? {
-        // One without an alias: the process stopped between making and naming it.
-        if identity(&link).is_some() || (link.alias.is_none() && has_our_name(&link)) {
+        if is_ours(&link) {
             delete(s, &link)?;
         }
     }

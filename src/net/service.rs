@@ -14,8 +14,8 @@ mod render;
 mod skeleton;
 
 pub use desired::{Config, Desired, Endpoint, HostPort, Port, Service};
-pub(super) use proxy::remove_table;
 pub use proxy::{Loss, Proxy};
+pub(super) use proxy::{has_table, remove_table};
 
 /// The name of rk's table on a node.
 pub const TABLE: &str = "rk";

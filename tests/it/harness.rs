@@ -91,10 +91,11 @@ impl Machine {
             rtnl::set_up(&mut s, index).unwrap();
             let address = rtnl::Address { index, address, prefix: 24, global: true };
             rtnl::add_address(&mut s, address).unwrap();
-            let to = Ipv4Addr::UNSPECIFIED;
-            let route = rtnl::Route { to, prefix: 0, index, via: Some(gateway) };
-            rtnl::replace_route(&mut s, route).unwrap();
         });
+        // Not by our own code: that marks routes as rk's, which `rk uninstall` removes.
+        let mut ip = Command::new("ip");
+        ip.args(["route", "add", "default", "via", &gateway.to_string()]);
+        self.finish(&mut ip, "").ok();
     }
 
     /// Does something short on this machine: sockets opened in it belong here.
@@ -372,9 +373,32 @@ fn clean(command: &mut Command, home: &Path) {
     command.env("HOME", home).env_remove("NOTIFY_SOCKET");
 }
 
+impl Cluster {
+    /// Takes down what servers and agents have left, whatever became of them: shims, mounts,
+    /// cgroups and files. Returns what could not be.
+    fn clear(&self) -> Vec<Ran> {
+        let folders = fs::read_dir(self.dir.path()).unwrap().flatten();
+        let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let with_data = names.filter(|name| name == "data" || name.ends_with("-data"));
+        let clear = |data: String| {
+            let (machine, run) = match data.as_str() {
+                "data" => (&self.machine, "run"),
+                _ => (&self.other, "agent-run"),
+            };
+            let mut rk = Command::new(RK);
+            rk.args(["uninstall", "--yes", "--config", "/dev/null"]);
+            rk.arg("--data-dir").arg(self.path(&data)).arg("--run-dir").arg(self.path(run));
+            clean(&mut rk, self.dir.path());
+            machine.finish(&mut rk, "")
+        };
+        with_data.map(clear).filter(|ran| !ran.status.success()).collect()
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let panicking = std::thread::panicking();
+        if panicking {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(60)..];
@@ -382,6 +406,12 @@ impl Drop for Cluster {
         }
         if let Some(running) = self.running.take() {
             running.end(libc::SIGTERM, STOP);
+        }
+        let left = self.clear();
+        if panicking {
+            left.iter().for_each(|ran| eprintln!("{}: {}{}", ran.words, ran.out, ran.err));
+        } else {
+            assert!(left.is_empty(), "the cluster has left something: {left:#?}");
         }
     }
 }

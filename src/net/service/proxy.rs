@@ -104,6 +104,11 @@ pub(in crate::net) fn remove_table(name: &str) -> Result<()> {
     delete_table(&mut nft::socket().doing("open a netfilter socket")?, name)
 }
 
+/// Whether there is a table of this name.
+pub(in crate::net) fn has_table(name: &str) -> Result<bool> {
+    table_exists(&mut nft::socket().doing("open a netfilter socket")?, name)
+}
+
 fn delete_table(socket: &mut Socket, name: &str) -> Result<()> {
     if !table_exists(socket, name)? {
         return Ok(());
