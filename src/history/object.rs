@@ -138,7 +138,8 @@ impl Object {
     pub fn new(key: Key, mut tree: Value, revision: u64, fields: Fields) -> Self {
         tree.entry("metadata").set("resourceVersion", revision.to_string());
         let header = Header::of(key, &tree, revision, fields);
-        Self { header, body: encode(&tree).0.into() }
+        // Boxed, since the object may stay for years and shall hold no room to grow.
+        Self { header, body: encode(&tree).0.into_boxed_slice().into() }
     }
 
     /// The object as a tree.
