@@ -191,6 +191,8 @@ impl Drop for Agent {
 pub struct Cluster {
     running: Option<Running>,
     flags: Vec<String>,
+    /// The executable, [`RK`] unless a test puts another in its place.
+    pub exe: PathBuf,
     /// The server's machine.
     pub machine: Machine,
     /// A second machine, for agents and clients.
@@ -212,7 +214,7 @@ impl Cluster {
         let (machine, other) = Machine::pair();
         let dir = tempfile::Builder::new().prefix("rk-it-").tempdir().unwrap();
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Self { running: None, flags, machine, other, dir }
+        Self { running: None, flags, exe: RK.into(), machine, other, dir }
     }
 
     /// A path below the cluster's folder.
@@ -222,7 +224,7 @@ impl Cluster {
 
     /// `rk` with the folders of this cluster.
     pub fn rk(&self, command: &str, arguments: &[&str]) -> Command {
-        let mut rk = Command::new(RK);
+        let mut rk = Command::new(&self.exe);
         rk.arg(command).arg("--data-dir").arg(self.path("data"));
         rk.arg("--run-dir").arg(self.path("run")).args(arguments);
         clean(&mut rk, self.dir.path());
@@ -250,7 +252,7 @@ impl Cluster {
 
     /// The same for another URL or data directory.
     pub fn agent_of(&self, server: &str, token: &str, data: &str) -> Command {
-        let mut agent = Command::new(RK);
+        let mut agent = Command::new(&self.exe);
         agent.args(["agent", "join", "--config", "/dev/null", "--node-name", "node-2"]);
         agent.args(["--server", server, "--token", token]);
         agent.arg("--data-dir").arg(self.path(data));
@@ -309,6 +311,11 @@ impl Cluster {
     pub fn kill(&mut self) {
         let running = self.running.take().expect("the server runs");
         running.end(libc::SIGKILL, STOP).expect("nothing survives SIGKILL");
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> i32 {
+        self.running.as_ref().expect("the server runs").pid
     }
 
     /// What the server has logged.

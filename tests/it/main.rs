@@ -10,6 +10,7 @@
 mod agent;
 mod api;
 mod auth;
+mod bench;
 mod cli;
 mod client;
 mod durability;

@@ -1,6 +1,6 @@
 //! The README's tables are those of the program. `RK_REWRITE=1` writes them anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rk::api::kinds::not_yet;
 use rk::cli::flags;
@@ -12,22 +12,29 @@ fn part<'a>(readme: &'a str, name: &str) -> &'a str {
     &readme[start..readme.find(&close).unwrap()]
 }
 
-fn check(name: &str, wanted: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
+fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")
+}
+
+/// Writes the part `name` anew.
+pub fn put(name: &str, wanted: &str) {
+    let readme = std::fs::read_to_string(path()).unwrap();
     let found = part(&readme, name);
-    if found != wanted && std::env::var_os("RK_REWRITE").is_some() {
-        let rewritten = readme.replacen(
-            &format!("<!-- {name} -->\n{found}"),
-            &format!("<!-- {name} -->\n{wanted}"),
-            1,
-        );
-        return std::fs::write(&path, rewritten).unwrap();
-    }
-    assert!(
-        found == wanted,
-        "README.md: the part {name} is stale; run this test with RK_REWRITE=1"
+    let rewritten = readme.replacen(
+        &format!("<!-- {name} -->\n{found}"),
+        &format!("<!-- {name} -->\n{wanted}"),
+        1,
     );
+    std::fs::write(path(), rewritten).unwrap();
+}
+
+fn check(name: &str, wanted: &str) {
+    let readme = std::fs::read_to_string(path()).unwrap();
+    let fresh = part(&readme, name) == wanted;
+    if !fresh && std::env::var_os("RK_REWRITE").is_some() {
+        return put(name, wanted);
+    }
+    assert!(fresh, "README.md: the part {name} is stale; run this test with RK_REWRITE=1");
 }
 
 #[test]
