@@ -225,6 +225,16 @@ pub trait Rules: Send + Sync {
         &[]
     }
 
+    /// Further such paths, for kinds that come at run time; [`Rules::selected`] reads them.
+    fn selectable_paths(&self) -> &[String] {
+        &[]
+    }
+
+    /// The value of an object at one of the `selectable_paths`; absent fields read as empty.
+    fn selected(&self, _object: &Value, _path: &str) -> String {
+        String::new()
+    }
+
     /// The columns of Table output.
     fn columns(&self) -> Vec<Column> {
         name_and_age()

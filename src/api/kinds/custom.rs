@@ -72,6 +72,8 @@ struct Custom {
     scale: Option<ScalePaths>,
     /// Reading fills in: the schema names defaults.
     has_defaults: bool,
+    /// Paths by which objects can be selected, without the leading dot.
+    selectable: Vec<String>,
     /// What users of the version are told.
     deprecation: Option<String>,
 }
@@ -87,6 +89,7 @@ impl Custom {
             columns: columns(version),
             has_status: !subresources.get("status").is_null(),
             scale: scale.map(scale_paths),
+            selectable: selectable(version),
             deprecation: deprecation(version),
         }
     }
@@ -107,6 +110,11 @@ fn columns(version: &Value) -> Vec<(Column, Path)> {
         Path::parse(text("jsonPath")).ok().map(|path| (made, path))
     };
     version.get("additionalPrinterColumns").items().iter().filter_map(one).collect()
+}
+
+fn selectable(version: &Value) -> Vec<String> {
+    let fields = version.get("selectableFields").items().iter();
+    fields.map(|field| field.get("jsonPath").str().trim_start_matches('.').to_owned()).collect()
 }
 
 fn deprecation(version: &Value) -> Option<String> {
@@ -216,6 +224,15 @@ impl Rules for Custom {
         self.has_defaults
     }
 
+    fn selectable_paths(&self) -> &[String] {
+        &self.selectable
+    }
+
+    fn selected(&self, object: &Value, path: &str) -> String {
+        let value = path.split('.').fold(object, |value, name| value.get(name));
+        if value.is_null() { String::new() } else { shown(value) }
+    }
+
     fn columns(&self) -> Vec<Column> {
         if self.columns.is_empty() {
             return name_and_age();
@@ -278,6 +295,7 @@ mod tests {
         "versions":[
           {"name":"v1","served":true,"storage":true,
            "subresources":{"status":{},"scale":{"specReplicasPath":".spec.n","statusReplicasPath":".status.n"}},
+           "selectableFields":[{"jsonPath":".spec.n"},{"jsonPath":".spec.cron"}],
            "additionalPrinterColumns":[
              {"name":"Spec","type":"string","jsonPath":".spec.cron"},
              {"name":"N","type":"integer","jsonPath":".spec.n"},
@@ -334,6 +352,15 @@ mod tests {
         rules.prepare_subresource("status", &mut new, &old);
         assert_eq!(new.at(&["spec", "n"]).as_int(), Some(1));
         assert!(!rules.raises_generation(&new, &old));
+    }
+
+    #[test]
+    fn fields_are_selected_as_texts() {
+        let rules = tab().rules;
+        assert_eq!(rules.selectable_paths(), ["spec.n", "spec.cron"]);
+        let object = value(r#"{"spec":{"n":3}}"#);
+        assert_eq!(rules.selected(&object, "spec.n"), "3");
+        assert_eq!(rules.selected(&object, "spec.cron"), "");
     }
 
     #[test]

@@ -241,7 +241,45 @@ fn one_version(version: At<'_>, errors: &mut Errors) {
     if !subresources.get("scale").is_null() {
         scale(subresources.field("scale"), errors);
     }
+    selectable(version, errors);
     version.field("additionalPrinterColumns").items().for_each(|item| printer(item, errors));
+}
+
+/// Selectable fields lead to single values that the schema knows (KEP-4358).
+fn selectable(version: At<'_>, errors: &mut Errors) {
+    const MAX: usize = 8;
+    let list = version.field("selectableFields");
+    let count = list.value().items().len();
+    if count > MAX {
+        errors.too_many(list, count, MAX);
+    }
+    let mut seen = BTreeSet::new();
+    for field in list.items() {
+        let path = field.field("jsonPath");
+        if !required(path, "", errors) {
+            continue;
+        }
+        let names = path.str().strip_prefix('.').filter(|rest| !rest.contains(['[', '*', '\\']));
+        let schema = version.at(&["schema", "openAPIV3Schema"]);
+        let leaf = names.map(|names| {
+            names.split('.').fold(schema, |schema, name| schema.at(&["properties", name]))
+        });
+        match leaf.map(|leaf| leaf.get("type").str()) {
+            _ if path.str().starts_with(".metadata") => {
+                errors.invalid(path, &path, "must not point to fields in metadata");
+            }
+            Some("string" | "integer" | "boolean") => {}
+            Some(_) => {
+                let why = "must point to a field of type string, boolean or integer. Enum string \
+                           fields and strings with formats are allowed.";
+                errors.invalid(path, &path, why);
+            }
+            None => errors.invalid(path, &path, "is an invalid path"),
+        }
+        if !seen.insert(path.value().str().to_owned()) {
+            errors.duplicate(path, &path);
+        }
+    }
 }
 
 fn scale(at: At<'_>, errors: &mut Errors) {
@@ -345,6 +383,25 @@ mod tests {
             "must have exactly one version marked as storage version",
         ] {
             assert!(found.iter().any(|f| f.contains(wanted)), "{wanted}\n{found:#?}");
+        }
+    }
+
+    #[test]
+    fn selectable_fields_are_known_single_values() {
+        let mut object = good();
+        let version = &mut object.entry("spec").entry("versions").items_mut()[0];
+        let schema = r#"{"type":"object","properties":{"spec":{"type":"object","properties":{
+            "a":{"type":"string"},"b":{"type":"array","items":{"type":"string"}}}}}}"#;
+        let schema = Value::parse(schema.as_bytes()).unwrap();
+        version.entry("schema").set("openAPIV3Schema", schema);
+        let path = |text: &str| Value::from([("jsonPath", text.into())]);
+        version.set("selectableFields", vec![path(".spec.a")]);
+        assert!(faults(&object).is_empty(), "{:?}", faults(&object));
+        for wrong in [".spec.b", ".spec.none", ".metadata.name", ".spec.b[0]", "spec.a"] {
+            let version = &mut object.entry("spec").entry("versions").items_mut()[0];
+            version.set("selectableFields", vec![path(wrong)]);
+            let field = "spec.versions[0].selectableFields[0].jsonPath: Invalid value";
+            assert!(faults(&object)[0].starts_with(field), "{wrong}");
         }
     }
 

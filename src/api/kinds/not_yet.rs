@@ -123,11 +123,8 @@ pub const LEASE: &[Row] = &[("preferredHolder", &[]), ("strategy", &[])];
 
 /// Below a CustomResourceDefinition's spec. Rules in CEL, which may stand anywhere in a schema, are
 /// refused where schemas are checked.
-pub const DEFINITION: &[Row] = &[
-    ("conversion.strategy", &["\"None\""]),
-    ("conversion.webhook", &[]),
-    ("versions[].selectableFields", &[]),
-];
+pub const DEFINITION: &[Row] =
+    &[("conversion.strategy", &["\"None\""]), ("conversion.webhook", &[])];
 
 /// Refuses what is not honoured in a spec.
 pub fn refuse(table: &[Row], spec: At<'_>, errors: &mut Errors) {

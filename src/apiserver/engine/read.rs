@@ -4,6 +4,7 @@
 //! Pages need no held snapshot: each is cut from the history as it was at the first page's
 //! revision, as far back as the ring reaches, and after that gets 410.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -106,11 +107,13 @@ impl Engine {
 }
 
 /// Which objects a reader wants.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Filter {
     namespace: String,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Whose objects must be looked into, since their headers do not hold what is asked for.
+    look_into: Option<Arc<Resource>>,
 }
 
 impl Filter {
@@ -119,7 +122,14 @@ impl Filter {
         if !ask.name.is_empty() {
             fields.terms.push(("metadata.name".into(), true, ask.name.clone()));
         }
-        Self { namespace: ask.namespace.clone(), labels: labels.clone(), fields }
+        let paths = ask.resource.rules.selectable_paths();
+        let inside = fields.terms.iter().any(|(path, ..)| paths.contains(path));
+        Self {
+            namespace: ask.namespace.clone(),
+            labels: labels.clone(),
+            fields,
+            look_into: inside.then(|| Arc::clone(&ask.resource)),
+        }
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -130,10 +140,23 @@ impl Filter {
         self.namespace.is_empty() || *header.key.namespace == self.namespace
     }
 
-    pub(super) fn matches(&self, header: &Header) -> bool {
-        self.in_scope(header)
-            && self.labels.matches(header)
-            && self.fields.matches(|path| header.field(path))
+    pub(super) fn matches(&self, object: &Object) -> bool {
+        let header = &object.header;
+        self.in_scope(header) && self.labels.matches(header) && self.has_fields(object)
+    }
+
+    fn has_fields(&self, object: &Object) -> bool {
+        let Some(resource) = &self.look_into else {
+            return self.fields.matches(|path| object.header.field(path));
+        };
+        let tree = object.tree().unwrap_or_default();
+        let paths = self.fields.terms.iter().map(|(path, ..)| path);
+        let read = |path: &String| (path.clone(), resource.rules.selected(&tree, path));
+        let values: BTreeMap<String, String> = paths.map(read).collect();
+        self.fields.matches(|path| match path.starts_with("metadata.") {
+            true => object.header.field(path),
+            false => values.get(path).map(String::as_str),
+        })
     }
 }
 
@@ -152,7 +175,7 @@ impl Page {
     }
 
     fn fill<'a>(&mut self, objects: impl Iterator<Item = &'a Arc<Object>>, filter: &Filter) {
-        for object in objects.filter(|o| filter.matches(&o.header)) {
+        for object in objects.filter(|o| filter.matches(o)) {
             if self.items.len() < self.limit {
                 self.items.push(Arc::clone(object));
                 continue;
@@ -231,8 +254,11 @@ fn expired(place: &Place) -> Status {
 /// Whether objects of a resource can be selected by all of these fields.
 pub(super) fn check_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), Status> {
     let selectable = resource.rules.selectable();
+    let paths = resource.rules.selectable_paths();
     let known = |path: &str| {
-        matches!(path, "metadata.name" | "metadata.namespace") || selectable.contains(&path)
+        matches!(path, "metadata.name" | "metadata.namespace")
+            || selectable.contains(&path)
+            || paths.iter().any(|known| known == path)
     };
     let Some((path, ..)) = fields.terms.iter().find(|(path, ..)| !known(path)) else {
         return Ok(());

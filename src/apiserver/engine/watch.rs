@@ -139,7 +139,7 @@ impl Watch {
         initial.last = portion.last().cloned();
         let mut frames: Vec<Frame> = portion
             .into_iter()
-            .filter(|object| self.filter.matches(&object.header))
+            .filter(|object| self.filter.matches(object))
             .map(Frame::Added)
             .collect();
         if done {
@@ -176,8 +176,8 @@ impl Watch {
 
     /// What an event means to this watch: entering and leaving the selection are its own events.
     fn frame(&self, event: &Event) -> Option<Frame> {
-        let is = !event.deleted && self.filter.matches(&event.object.header);
-        let was = event.previous.as_ref().filter(|old| self.filter.matches(&old.header));
+        let is = !event.deleted && self.filter.matches(&event.object);
+        let was = event.previous.as_ref().filter(|old| self.filter.matches(old));
         match (was, is) {
             (None, false) => None,
             (None, true) => Some(Frame::Added(Arc::clone(&event.object))),

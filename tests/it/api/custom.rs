@@ -18,6 +18,7 @@ spec:
     subresources:
       status: {}
       scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}
+    selectableFields: [{jsonPath: .spec.cronSpec}, {jsonPath: .spec.replicas}]
     additionalPrinterColumns:
     - {name: Spec, type: string, jsonPath: .spec.cronSpec}
     - {name: Ready, type: string, jsonPath: '.status.conditions[?(@.type=="Ready")].status'}
@@ -77,10 +78,17 @@ fn custom_resources_are_resources() {
     assert!(explained.contains("What is wanted") && explained.contains("cronSpec"), "{explained}");
     assert!(cluster.kubectl("get all").ok().contains("crontab.stable.example.com/a"));
 
+    cluster.apply(&tab("b", r#"{cronSpec: "* * * * 6", replicas: 2}"#)).ok();
+
     // They are there at once after a restart.
     cluster.kill();
     cluster.go();
-    assert!(cluster.kubectl("get ct a -o name").ok().contains("/a"));
+    let selected = cluster.kubectl("get ct --field-selector=spec.replicas=3 -o name").ok();
+    assert_eq!(selected, "crontab.stable.example.com/a\n");
+    let others = cluster.kubectl("get ct --field-selector=spec.replicas!=3 -o name").ok();
+    assert_eq!(others, "crontab.stable.example.com/b\n");
+    let said = cluster.kubectl("get ct --field-selector=spec.none=3").fails();
+    assert!(said.contains("field label not supported: spec.none"), "{said}");
 }
 
 #[test]

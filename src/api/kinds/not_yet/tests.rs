@@ -124,6 +124,7 @@ const DEFINITION_IMPLEMENTED: &[&str] = &[
     "versions[].deprecationWarning",
     "versions[].name",
     "versions[].schema.*",
+    "versions[].selectableFields[].*",
     "versions[].served",
     "versions[].storage",
     "versions[].subresources.*",
