@@ -177,6 +177,11 @@ impl Agent {
         let ended = self.running.end(libc::SIGTERM, STOP);
         ended.unwrap_or_else(|| panic!("the agent does not stop\n{}", self.log()))
     }
+
+    /// Kills the agent as a power cut would.
+    pub fn kill(&self) {
+        self.running.end(libc::SIGKILL, STOP).expect("nothing survives SIGKILL");
+    }
 }
 
 impl Drop for Agent {
