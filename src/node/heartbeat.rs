@@ -13,6 +13,7 @@ use super::report::{self, Health, machine::Machine};
 use crate::api::meta::Meta;
 use crate::api::status::Status;
 use crate::api::tree::Value;
+use crate::client::events::{Recorder, Regarding, Severity};
 use crate::client::{Client, LEASES, NODES, PatchKind, View};
 use crate::util::clock::{self, Wall};
 
@@ -31,6 +32,7 @@ pub struct Heartbeat {
     config: Arc<Config>,
     machine: Machine,
     health: watch::Receiver<Health>,
+    recorder: Recorder,
     nodes: View,
     /// What was last reported, and when.
     reported: Option<(Value, Wall)>,
@@ -43,9 +45,10 @@ impl Heartbeat {
         config: Arc<Config>,
         machine: Machine,
         health: watch::Receiver<Health>,
+        recorder: Recorder,
     ) -> Self {
         let nodes = client.view(&NODES, &format!("metadata.name={}", config.name));
-        Self { client, config, machine, health, nodes, reported: None }
+        Self { client, config, machine, health, recorder, nodes, reported: None }
     }
 
     /// Registers the node; returns its object.
@@ -105,6 +108,23 @@ impl Heartbeat {
         self.report(&node).await
     }
 
+    /// Tells that the node is ready now, or is not any more.
+    fn tell(&self, reason: &str) {
+        let name = self.config.name.clone();
+        let text = format!("Node {name} status is now: {reason}");
+        let regarding = Regarding {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            namespace: String::new(),
+            // Upstream files a node's events under its name.
+            uid: name.clone(),
+            name,
+            resource_version: String::new(),
+            field_path: String::new(),
+        };
+        self.recorder.record(regarding, Severity::Normal, reason, text);
+    }
+
     async fn renew(&self, node: &Value) -> Result<(), Status> {
         let name = &self.config.name;
         let lease = report::lease(name, node.uid(), clock::now());
@@ -130,10 +150,14 @@ impl Heartbeat {
         {
             return Ok(());
         }
+        let turned = report::turned(node, &status);
         let patch = Value::from([("status", status)]);
         let name = &self.config.name;
         self.client.patch(&NODES, "", name, "status", PatchKind::Strategic, patch).await?;
         self.reported = Some((essence, now));
+        if let Some(reason) = turned {
+            self.tell(reason);
+        }
         Ok(())
     }
 }

@@ -113,6 +113,21 @@ pub fn status(
     ])
 }
 
+/// The reason of the event, when `status` says otherwise than the node's object whether the node is
+/// ready.
+pub fn turned(node: &Value, status: &Value) -> Option<&'static str> {
+    let ready = |status: &Value| {
+        let conditions = status.get("conditions").items();
+        let ready = conditions.iter().find(|condition| condition.get("type").str() == "Ready");
+        ready.is_some_and(|ready| ready.get("status").str() == "True")
+    };
+    match (ready(node.get("status")), ready(status)) {
+        (false, true) => Some("NodeReady"),
+        (true, false) => Some("NodeNotReady"),
+        _ => None,
+    }
+}
+
 fn addresses(config: &Config) -> Value {
     let one = |kind: &str, address: String| {
         Value::from([("type", kind.into()), ("address", address.into())])
@@ -254,6 +269,20 @@ pub fn lease(name: &str, uid: &str, now: Wall) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_becomes_ready_says_so_once() {
+        let ready = |status: &str| {
+            let ready = Value::from([("type", "Ready".into()), ("status", status.into())]);
+            Value::from([("conditions", vec![ready].into())])
+        };
+        let node = |status: &str| Value::from([("status", ready(status))]);
+        assert_eq!(turned(&Value::object(), &ready("True")), Some("NodeReady"));
+        assert_eq!(turned(&node("Unknown"), &ready("True")), Some("NodeReady"));
+        assert_eq!(turned(&node("True"), &ready("True")), None);
+        assert_eq!(turned(&node("True"), &ready("False")), Some("NodeNotReady"));
+        assert_eq!(turned(&Value::object(), &ready("False")), None);
+    }
 
     pub(crate) fn config() -> Config {
         Config {

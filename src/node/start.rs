@@ -115,6 +115,7 @@ pub async fn start(
         Arc::clone(&shared.config),
         shared.machine.clone(),
         health.subscribe(),
+        shared.recorder.clone(),
     );
     tasks.spawn(beat(heartbeat));
     tasks.spawn(bring_network_up(Arc::clone(&shared), health.clone()));
