@@ -23,7 +23,10 @@ use crate::util::clock::Wall;
 pub use plan::{Kind, Plan, plans};
 pub use restart::Crash;
 pub use status::api_time;
-pub use step::step;
+pub use step::{DEADLINE_EXCEEDED, past_deadline, step};
+
+/// The waiting reason of a container that ended too often.
+pub const CRASH_LOOP: &str = "CrashLoopBackOff";
 
 /// What is known of a pod besides its object.
 #[derive(Debug, Clone, Default)]

@@ -191,7 +191,7 @@ impl Worker {
             self.observe(&pod);
             let now = clock::now();
             let step = pod::step(&pod, &self.seen, &self.context.shared.host_ips(), now);
-            self.note_ending(&step, now);
+            self.note_ending(&pod, &step, now);
             for action in &step.actions {
                 self.perform(action, &pod, &step, now);
             }
@@ -229,9 +229,18 @@ impl Worker {
     }
 
     /// When the pod begins to be ended, what only serves its start is given up.
-    fn note_ending(&mut self, step: &Step, now: Wall) {
+    fn note_ending(&mut self, pod: &Pod, step: &Step, now: Wall) {
         if !step.ending || self.seen.ending.is_some() {
             return;
+        }
+        let over = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let over = matches!(over, Some("Succeeded" | "Failed"));
+        if !over
+            && pod.metadata.deletion_timestamp.is_none()
+            && pod::past_deadline(pod, &self.seen, now)
+        {
+            let (reason, message) = pod::DEADLINE_EXCEEDED;
+            self.context.voice.normal(reason, message);
         }
         self.seen.ending = Some(now);
         self.context.ending.send_replace(true);

@@ -11,8 +11,8 @@ use super::conditions::{self, Condition, Pair};
 use super::init::is_started;
 use super::phase::{Item, phase};
 use super::restart::{Crash, go_duration};
-use super::step::Planner;
-use super::{Attempt, Busy, End, Kind, Plan, Sandbox, Seen, title};
+use super::step::{DEADLINE_EXCEEDED, Planner};
+use super::{Attempt, Busy, CRASH_LOOP, End, Kind, Plan, Sandbox, Seen, title};
 use crate::node::qos;
 use crate::util::clock::Wall;
 
@@ -112,10 +112,10 @@ impl View<'_, '_> {
         let reported = self.planner.reported();
         match reported.filter(|status| status.reason.is_some()) {
             Some(status) => (status.reason.clone(), status.message.clone()),
-            None if self.planner.past_deadline() => (
-                Some("DeadlineExceeded".to_owned()),
-                Some("Pod was active on the node longer than the specified deadline".to_owned()),
-            ),
+            None if self.planner.past_deadline() => {
+                let (reason, message) = DEADLINE_EXCEEDED;
+                (Some(reason.to_owned()), Some(message.to_owned()))
+            }
             None => (None, None),
         }
     }
@@ -242,21 +242,23 @@ impl View<'_, '_> {
         let waits = Crash::ready_at(seen.crash, end.finished) > self.planner.now;
         // While it starts again it is shown as before, to spare a report.
         let starts = seen.busy == Some(Busy::Starting) && seen.crash.is_some();
-        let delay = seen.crash.filter(|_| waits || starts)?.delay;
-        let message = format!(
-            "back-off {} restarting failed container={} pod={}",
-            go_duration(delay),
-            plan.name(),
-            title(self.planner.pod)
-        );
-        Some(waiting("CrashLoopBackOff", &message))
+        let crash = seen.crash.filter(|_| waits || starts)?;
+        Some(waiting(CRASH_LOOP, &self.back_off(plan, crash)))
+    }
+
+    fn back_off(&self, plan: &Plan<'_>, crash: Crash) -> String {
+        let (delay, name) = (go_duration(crash.delay), plan.name());
+        let pod = title(self.planner.pod);
+        format!("back-off {delay} restarting failed container={name} pod={pod}")
     }
 
     /// What a container that has not begun waits for.
     fn waiting(&self, plan: &Plan<'_>, seen: &Seen) -> ContainerState {
         if let Some(trouble) = &seen.trouble {
-            let (reason, message) = trouble.shown(self.planner.now);
-            return waiting(reason, message);
+            return match (trouble.shown(self.planner.now), seen.crash) {
+                ((CRASH_LOOP, _), Some(crash)) => waiting(CRASH_LOOP, &self.back_off(plan, crash)),
+                ((reason, message), _) => waiting(reason, message),
+            };
         }
         let init = self.planner.plans.iter().any(|p| matches!(p.kind, Kind::Init | Kind::Sidecar));
         let reason = match plan.kind {

@@ -28,6 +28,21 @@ pub fn step(pod: &Pod, seen: &Observed, host_ips: &[String], now: Wall) -> Step 
     Step { actions, status, wake, ending, done }
 }
 
+/// Reason and message of a pod that ran too long.
+pub const DEADLINE_EXCEEDED: (&str, &str) =
+    ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
+
+/// Whether the time that a pod may run is over.
+pub fn past_deadline(pod: &Pod, seen: &Observed, now: Wall) -> bool {
+    deadline(pod, seen).is_some_and(|deadline| deadline <= now)
+}
+
+fn deadline(pod: &Pod, seen: &Observed) -> Option<Wall> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let since = seen.since?;
+    Some(Wall(since.0.saturating_add(seconds.saturating_mul(1_000_000_000))))
+}
+
 /// The working state of one decision.
 pub(super) struct Planner<'a> {
     pub(super) pod: &'a Pod,
@@ -87,13 +102,7 @@ impl<'a> Planner<'a> {
 
     /// Whether the deadline of the pod has passed.
     pub(super) fn past_deadline(&self) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= self.now)
-    }
-
-    fn deadline(&self) -> Option<Wall> {
-        let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
-        let since = self.seen.since?;
-        Some(Wall(since.0.saturating_add(seconds.saturating_mul(1_000_000_000))))
+        past_deadline(self.pod, self.seen, self.now)
     }
 
     /// Whether the pod shall run no longer.
@@ -125,7 +134,7 @@ impl<'a> Planner<'a> {
 
     /// Brings the pod up, and keeps it up.
     fn run(&mut self) {
-        if let Some(deadline) = self.deadline() {
+        if let Some(deadline) = deadline(self.pod, self.seen) {
             self.wake_at(deadline);
         }
         let mounted = self.mount();

@@ -19,7 +19,7 @@ use crate::node::dirs;
 use crate::node::hook;
 use crate::node::images::{Found, keyring};
 use crate::node::objects::Held;
-use crate::node::pod::{Attempt, Busy, Crash, End, Kind, Plan, Trouble, plans};
+use crate::node::pod::{Attempt, Busy, CRASH_LOOP, Crash, End, Kind, Plan, Trouble, plans};
 use crate::node::source::Sources;
 use crate::node::voice::Voice;
 use crate::node::volume::{mount, subpath};
@@ -34,7 +34,7 @@ pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
 const CREATE_ERROR: &str = "CreateContainerError";
 const RUN_ERROR: &str = "RunContainerError";
 const HOOK_ERROR: &str = "PostStartHookError";
-/// How long an image pull's own error is shown before its back-off is.
+/// How long an error's own reason is shown before its back-off is.
 const ERROR_SHOWN: Duration = Duration::from_secs(5);
 /// How soon a wrong configuration is looked at again where nothing tells of its change.
 const CONFIG_RETRY: Duration = Duration::from_secs(30);
@@ -128,9 +128,9 @@ impl Worker {
                 seen.last = seen.current.take().filter(|before| before.end.is_some());
                 seen.crash = crash;
                 seen.current = Some(*ended);
-                Some(run_trouble(message.unwrap_or_default(), now))
+                Some(run_trouble(RUN_ERROR, message.unwrap_or_default(), now))
             }
-            Err(StartError::Hook(message)) => Some(trouble(HOOK_ERROR, message, now)),
+            Err(StartError::Hook(message)) => Some(run_trouble(HOOK_ERROR, message, now)),
         };
     }
 }
@@ -143,11 +143,11 @@ fn trouble(reason: &str, message: String, retry: Wall) -> Trouble {
     Trouble { reason: reason.to_owned(), message, later: None, retry }
 }
 
-/// Shown until its back-off is.
-fn run_trouble(message: String, now: Wall) -> Trouble {
-    let later = format!("back-off restarting failed container: {message}");
-    let later = (now.after(ERROR_SHOWN), "CrashLoopBackOff".to_owned(), later);
-    Trouble { later: Some(Box::new(later)), ..trouble(RUN_ERROR, message, now) }
+/// Why a container ended that was about to run. It holds nothing back, but the back-off may; that
+/// is what is shown after a while.
+fn run_trouble(reason: &str, message: String, now: Wall) -> Trouble {
+    let later = (now.after(ERROR_SHOWN), CRASH_LOOP.to_owned(), String::new());
+    Trouble { later: Some(Box::new(later)), ..trouble(reason, message, now) }
 }
 
 fn pull_trouble(message: String, delay: Duration, now: Wall) -> Trouble {
