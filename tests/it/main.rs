@@ -19,6 +19,7 @@ mod harness;
 mod idle;
 mod images;
 mod net;
+mod node;
 mod readme;
 mod runtime;
 mod tidy;

@@ -1,0 +1,8 @@
+//! What nodes do for pods, seen through the API: real containers, on the server's own machine and
+//! on one that has joined.
+
+mod cases;
+mod far;
+mod services;
+mod streams;
+mod world;
