@@ -1,7 +1,8 @@
 //! The network of this node's pods: addresses, links, and ports of the node that lead to pods.
 //!
 //! Contract: nothing is written down. After a restart the addresses in use are those of the links
-//! that the kernel has; ports of the node are told anew by the pods' workers.
+//! that the kernel has, which are adopted before any pod is; ports of the node are told anew by the
+//! pods' workers.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -55,18 +56,29 @@ struct State {
 }
 
 impl Network {
-    /// Begins to give out the addresses of `cidr`; those of links that exist are in use.
+    /// Takes over the links that an earlier process has left. Before this, pods seem to have none.
     ///
     /// # Errors
-    /// When the kernel cannot be asked or prepared, or the range is of no use.
+    /// When the kernel cannot be asked.
+    pub async fn adopt(&self) -> Result<(), NetworkError> {
+        let live = link::list().await?;
+        self.state.lock().addresses =
+            live.into_iter().filter_map(|live| Some((live.pod, live.address?))).collect();
+        Ok(())
+    }
+
+    /// Begins to give out the addresses of `cidr`; those of adopted links are in use.
+    ///
+    /// # Errors
+    /// When the kernel cannot be prepared, or the range is of no use.
     pub async fn open(&self, cidr: Ipv4Net, service_cidr: Ipv4Net) -> Result<(), NetworkError> {
         link::prepare(service_cidr).await?;
         let mtu = link::uplink().await?.map_or(MTU, |uplink| uplink.mtu);
-        let live = link::list().await?;
-        let addresses: BTreeMap<String, Ipv4Addr> =
-            live.into_iter().filter_map(|live| Some((live.pod, live.address?))).collect();
-        let pool = Pool::new(cidr, addresses.values().copied())?;
-        *self.state.lock() = State { pool: Some(pool), mtu, addresses };
+        {
+            let mut state = self.state.lock();
+            let pool = Pool::new(cidr, state.addresses.values().copied())?;
+            (state.pool, state.mtu) = (Some(pool), mtu);
+        }
         self.ready.send_replace(true);
         Ok(())
     }

@@ -118,11 +118,10 @@ pub async fn start(
         shared.recorder.clone(),
     );
     tasks.spawn(beat(heartbeat));
-    tasks.spawn(bring_network_up(Arc::clone(&shared), health.clone()));
-    tasks.spawn(report_images(Arc::clone(&shared), health));
+    tasks.spawn(report_images(Arc::clone(&shared), health.clone()));
     tasks.spawn(gc::collect_images(Arc::clone(&shared)));
     tasks.spawn(server::serve(listener, tls, Arc::clone(&shared)));
-    tasks.spawn(run_pods(shared));
+    tasks.spawn(run(shared, health));
     Ok(Running { tasks })
 }
 
@@ -142,11 +141,22 @@ async fn beat(heartbeat: Heartbeat) {
     heartbeat.run().await;
 }
 
-/// Imports archives before the first pod may ask for their images, then runs pods.
+/// Runs pods and their network. Links are adopted before pods are: a pod that seemed to have no
+/// address would be taken out of its services.
+async fn run(shared: Arc<Shared>, health: watch::Sender<Health>) {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
+    while let Err(error) = shared.network.adopt().await {
+        let delay = backoff.fail();
+        tracing::warn!(%error, "cannot look at the pods' links; trying again in {delay:?}");
+        tokio::time::sleep(delay).await;
+    }
+    tokio::join!(bring_network_up(Arc::clone(&shared), health), run_pods(shared));
+}
+
+/// Imports archives before the first pod may ask for their images, then runs pods. Those that need
+/// a network wait for it by themselves.
 async fn run_pods(shared: Arc<Shared>) {
     super::archives::import(&shared.images, &shared.config.data_dir).await;
-    // Links are adopted before pods are: else their addresses would be given out again. Pods in the
-    // host's network do not wait for that, and those that need a network wait by themselves.
     tokio::join!(shared.nodes.synced(), shared.services.synced());
     Pods::new(shared).run().await;
 }

@@ -36,8 +36,8 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let handle = context.handle();
         let there = context.dirs.root.join("volumes").exists() || context.dirs.run.exists();
-        // Before the first container of a sandbox, setting up may have been cut short; doing it
-        // again completes it.
+        // Before the first container of a sandbox, setting up may have been cut short anywhere:
+        // between shim, link and files. Doing it again completes it.
         let begun = handle.as_ref().is_none_or(|handle| !handle.containers().is_empty());
         if there && begun {
             self.seen.volumes = Volumes::Ready;
@@ -46,7 +46,8 @@ impl Worker {
         let Some(handle) = handle else { return };
         let epoch = handle.sandbox().labels.get(label::EPOCH).and_then(|text| text.parse().ok());
         self.seen.epoch = epoch.unwrap_or(1);
-        self.seen.sandbox = if handle.is_dead() { Sandbox::Lost } else { Sandbox::Ready };
+        let whole = begun && !handle.is_dead();
+        self.seen.sandbox = if whole { Sandbox::Ready } else { Sandbox::Lost };
         let network = &context.shared.network;
         if let Some(address) = network.address(&context.uid) {
             self.seen.ips = vec![address.into()];
