@@ -35,8 +35,13 @@ fn names(directory: &Path) -> Vec<String> {
 /// # Errors
 /// Why something is left.
 pub async fn take_down(shared: &Shared, uid: &str) -> Result<(), String> {
+    let containers = shared.runtime.pod(uid).map(|pod| pod.containers()).unwrap_or_default();
     shared.runtime.remove_pod(uid).await.map_err(|error| error.to_string())?;
     shared.network.detach(uid).await.map_err(|error| error.to_string())?;
+    for container in containers {
+        let released = shared.images.store.release(&container.id).await;
+        released.map_err(|error| error.to_string())?;
+    }
     let root = dirs::roots(&shared.config).join(uid);
     let run = dirs::runs(&shared.config).join(uid);
     let logs = log_directories(&shared.config.log_dir, uid);
@@ -57,7 +62,8 @@ fn log_directories(log_dir: &Path, uid: &str) -> Vec<std::path::PathBuf> {
     own.map(|name| log_dir.join(name)).collect()
 }
 
-/// Removes root file systems whose container is not there any more.
+/// Removes root file systems whose container is not there any more. Must not run while one may be
+/// prepared for a container to be.
 pub async fn sweep(shared: &Shared) {
     let alive: BTreeSet<String> = shared
         .runtime

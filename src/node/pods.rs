@@ -50,6 +50,8 @@ impl Pods {
     pub async fn run(mut self) {
         self.view.synced().await;
         let (snapshot, mut cursor) = self.view.follow();
+        // Before the first worker prepares a root file system for a container that is yet to be.
+        super::gc::sweep(&self.shared).await;
         self.compare(&snapshot);
         self.take_down_strays(&snapshot).await;
         loop {
@@ -178,6 +180,5 @@ impl Pods {
                 tracing::warn!(pod = uid, error, "cannot take it down");
             }
         }
-        super::gc::sweep(&self.shared).await;
     }
 }
