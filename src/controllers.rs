@@ -28,6 +28,7 @@ use crate::api::status::Status;
 use crate::client::Client;
 use crate::limits;
 use crate::util::backoff::Backoff;
+use crate::util::clock;
 use everything::Everything;
 use runner::Controller;
 
@@ -49,7 +50,7 @@ fn table(settings: &Settings) -> Vec<Controller> {
         deployment::controller(),
         endpoints::controller(),
         endpointslice::controller(),
-        node::lifecycle(),
+        node::lifecycle(clock::now()),
         node::ipam(settings.cluster_cidr),
         node::taint_eviction(),
         node::pod_collector(),

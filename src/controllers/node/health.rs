@@ -9,7 +9,7 @@ use crate::api::tree::Value;
 use crate::client::events::{Regarding, Severity};
 use crate::client::{Call, LEASES, NODES, PODS};
 use crate::controllers::calls;
-use crate::controllers::runner::{self, Controller, Moment, Plan, Views};
+use crate::controllers::runner::{self, Controller, Moment, Plan, Step, Views};
 use crate::history::Event;
 use crate::limits;
 use crate::util::clock::Wall;
@@ -30,12 +30,12 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// The conditions that a silent node can no longer vouch for.
 const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
-/// The controller's row.
-pub fn controller() -> Controller {
+/// The controller's row. Before `since` nobody listened: silence counts from then.
+pub fn controller(since: Wall) -> Controller {
     Controller {
         name: "node-controller",
         watches: vec![(NODES, runner::itself), (LEASES, of_lease), (PODS, runner::nothing)],
-        reconcile: Box::new(reconcile),
+        reconcile: Box::new(move |views, key, moment| reconcile(views, key, moment, since)),
     }
 }
 
@@ -60,29 +60,37 @@ fn status_of<'a>(node: &'a Value, type_: &str) -> Option<&'a str> {
     conditions.iter().find(|c| c.get("type").str() == type_)?.get("status").as_str()
 }
 
-fn reconcile(views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
+fn reconcile(views: &Views, key: &Key, moment: Moment<'_>, since: Wall) -> Plan {
     let node = views.of(&NODES).get("", &key.name).and_then(|object| object.tree().ok());
     let Some(node) = node else { return Plan::default() };
-    let heard = last_heard(views, &node);
-    let silent = moment.now.since(heard) > limits::NODE_GRACE;
-    let mut plan = Plan::default();
-    let mut judged = node.clone();
-    if silent {
-        mark_unknown(&mut judged, moment.now);
-        if judged != node {
-            plan.then.push(calls::update_status(&NODES, key, judged.clone()).into());
-            tell(&node, &mut plan);
-            let pods = pods_not_ready(views, &key.name, moment.now);
-            plan.then.extend(pods.into_iter().map(Into::into));
-            // The new status wakes this key again, and then come the taints.
-            return plan;
-        }
-    } else {
-        // A little later than the moment at which silence would count.
-        let left = limits::NODE_GRACE.saturating_sub(moment.now.since(heard));
-        plan.again = Some(left + Duration::from_secs(1));
+    let heard = last_heard(views, &node).max(since);
+    if moment.now.since(heard) > limits::NODE_GRACE {
+        return silent(views, key, &node, moment.now);
     }
-    plan.then.extend(taints(key, &judged, moment.now).map(Into::into));
+    // A little later than the moment at which silence would count.
+    let left = limits::NODE_GRACE.saturating_sub(moment.now.since(heard));
+    Plan {
+        then: taints(key, &node, moment.now).map(Into::into).into_iter().collect(),
+        again: Some(left + Duration::from_secs(1)),
+        ..Plan::default()
+    }
+}
+
+/// What follows from a node's silence. Its pods come first and each time: whoever marked the node
+/// may not have lived to mark them.
+fn silent(views: &Views, key: &Key, node: &Value, now: Wall) -> Plan {
+    let mut plan = Plan::default();
+    let pods = pods_not_ready(views, &key.name, now);
+    plan.calls.extend(pods.into_iter().map(Step::from));
+    let mut judged = node.clone();
+    mark_unknown(&mut judged, now);
+    if judged == *node {
+        plan.then.extend(taints(key, node, now).map(Into::into));
+    } else {
+        // The new status wakes this key again, and then come the taints.
+        plan.then.push(calls::update_status(&NODES, key, judged).into());
+        tell(node, &mut plan);
+    }
     plan
 }
 
@@ -212,7 +220,11 @@ fn taint(key: &str, effect: &str, now: Wall) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::client::{Gvr, View};
+    use crate::history::{Change, History, Object};
 
     fn node(ready: &str, taints: &str) -> Value {
         let text = format!(
@@ -260,5 +272,56 @@ mod tests {
         let again = silent.clone();
         mark_unknown(&mut silent, Wall(1));
         assert_eq!(silent, again, "and is told so once");
+    }
+
+    /// A node that was last heard of at `heard`, with a pod that is ready.
+    fn views(ready: &str, heard: &str) -> Views {
+        let history = History::new(1, 1 << 20);
+        let node = format!(
+            r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":[
+                {{"type":"Ready","status":"{ready}","lastHeartbeatTime":"{heard}"}},
+                {{"type":"MemoryPressure","status":"{ready}"}},
+                {{"type":"DiskPressure","status":"{ready}"}},
+                {{"type":"PIDPressure","status":"{ready}"}}]}}}}"#
+        );
+        let pod = r#"{"metadata":{"name":"p","namespace":"x"},"spec":{"nodeName":"n"},
+            "status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
+        let objects = [(&NODES, "", "n", &*node), (&PODS, "x", "p", pod)];
+        for (revision, (resource, namespace, name, text)) in (2..).zip(objects) {
+            let key = Key::new(&resource.group_resource(), namespace, name);
+            let fields = vec![("spec.nodeName", "n".into())];
+            let tree = Value::parse(text.as_bytes()).unwrap();
+            let object = Arc::new(Object::new(key, tree, revision, fields));
+            history.publish(vec![Change::Put(object)], revision);
+        }
+        let (_, synced) = tokio::sync::watch::channel(true);
+        let view = |resource: Gvr| {
+            let seen = View::new(Arc::clone(&history), resource.group_resource(), synced.clone());
+            (resource, seen)
+        };
+        Views::new([NODES, PODS, LEASES].map(view))
+    }
+
+    fn planned(ready: &str, now: i64, since: i64) -> String {
+        let key = Key::new(&NODES.group_resource(), "", "n");
+        let moment = Moment { now: Wall::from_seconds(now), failure: None };
+        let views = views(ready, "1970-01-01T00:01:40Z");
+        let plan = reconcile(&views, &key, moment, Wall::from_seconds(since));
+        let steps = plan.calls.iter().chain(&plan.then);
+        let told =
+            steps.map(|step| format!("{}{}", step.call.resource.plural, step.call.subresource));
+        told.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn silence_counts_while_somebody_listens() {
+        assert_eq!(planned("True", 120, 0), "");
+        assert_eq!(planned("True", 200, 0), "podsstatus nodesstatus");
+        assert_eq!(planned("True", 200, 190), "", "the server was away, not the node");
+    }
+
+    #[test]
+    fn what_a_marked_node_still_vouches_for_is_marked_too() {
+        assert_eq!(planned("Unknown", 200, 0), "podsstatus nodes");
     }
 }
