@@ -3,9 +3,7 @@
 use super::{Error, Pod, State, cleanup};
 use crate::limits::{SHIM_FRAME_BYTES_MAX, SHIM_REPLY_MAX};
 use crate::runtime::container::{Exit, ExitCause};
-use crate::runtime::shim::protocol::{
-    Answer, Call, Fault, FaultKind, Message, Request, VERSION, VERSION_OLDEST,
-};
+use crate::runtime::shim::protocol::{Answer, Call, Fault, FaultKind, Message, Request, is_spoken};
 use crate::sys::channel::Channel;
 use crate::sys::process::PidFd;
 use crate::sys::reactor;
@@ -52,7 +50,7 @@ pub(super) async fn open(pod: &Arc<Pod>, channel: Channel) -> io::Result<()> {
     let Answer::Hello { version, pid, execs } = answer else {
         return Err(io::Error::other("the shim does not answer hello"));
     };
-    if !(VERSION_OLDEST..=VERSION).contains(&version) {
+    if !is_spoken(version) {
         let message = format!("the shim speaks version {version}, which this rk does not");
         return Err(io::Error::other(message));
     }

@@ -18,6 +18,14 @@ pub const VERSION: u32 = 1;
 /// The oldest that this program's rk understands.
 pub const VERSION_OLDEST: u32 = 1;
 
+/// An upgrade, and the way back from it, keep what runs: one step, but not any number of them.
+const _: () = assert!(VERSION <= VERSION_OLDEST + 1);
+
+/// Whether a shim of this version can be looked after.
+pub fn is_spoken(version: u32) -> bool {
+    (VERSION_OLDEST..=VERSION).contains(&version)
+}
+
 /// From rk to the shim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
@@ -215,6 +223,12 @@ pub(super) enum Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_versions_are_spoken_and_no_others() {
+        assert!(is_spoken(VERSION) && is_spoken(VERSION_OLDEST));
+        assert!(!is_spoken(VERSION + 1) && !is_spoken(VERSION_OLDEST - 1));
+    }
 
     /// What a shim of version 1 sends and understands; these lines never change.
     #[test]

@@ -3,7 +3,9 @@
 use super::basics::ready;
 use super::world::{World, run};
 use rk::runtime::{ContainerSpec, ExecSpec, ExitCause, Phase, Runtime};
-use rk::sys::process;
+use rk::sys::channel::Listener;
+use rk::sys::{fd, process};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 const COUNTER: &str = "echo ready; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
@@ -71,6 +73,19 @@ async fn victim() {
     }
 }
 
+fn entries(world: &World, place: &str) -> usize {
+    std::fs::read_dir(world.path(place)).map_or(0, Iterator::count)
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap();
+}
+
 /// A process that makes pods is killed at arbitrary moments; what stands goes on, what was half
 /// made is cleared away or carried on by the next.
 #[tokio::test]
@@ -84,7 +99,12 @@ async fn killed_runtimes_lose_nothing() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        tokio::time::sleep(Duration::from_millis(15 + round * 17)).await;
+        // From when it makes something, the first rounds a pod and the later ones a container, so
+        // that each is caught in another state however busy the machine is.
+        let place = if round < 6 { "run/pods" } else { "logs" };
+        let before = entries(&world, place);
+        until(|| entries(&world, place) > before).await;
+        tokio::time::sleep(Duration::from_millis(round % 6 * 17)).await;
         victim.kill().unwrap();
         victim.wait().unwrap();
         let runtime = world.open().await;
@@ -176,6 +196,40 @@ async fn a_shim_that_does_not_answer_is_killed() {
     assert!(!std::path::Path::new(&format!("/proc/{shim}/exe")).exists());
     expect_dead(&world, &runtime, ExitCause::ShimDied).await;
     runtime.close().await.unwrap();
+}
+
+/// Answers the first hello on a pod's socket, as a shim of another version would.
+fn pretend(world: &World, version: u32) -> std::thread::JoinHandle<()> {
+    let listener = Listener::bind(&world.path("run/shim/p.sock")).unwrap();
+    std::thread::spawn(move || {
+        let called = fd::Interest { fd: listener.as_raw_fd(), read: true, write: false };
+        fd::wait(&[called], Some(Duration::from_secs(20))).unwrap();
+        let channel = listener.accept().unwrap();
+        fd::set_nonblocking(&channel, false).unwrap();
+        let mut buffer = vec![0; 4096];
+        let (length, _) = channel.receive(&mut buffer).unwrap().unwrap();
+        let hello: serde_json::Value = serde_json::from_slice(&buffer[..length]).unwrap();
+        let answer = serde_json::json!({"hello": {"version": version, "pid": 1, "execs": []}});
+        let reply = serde_json::json!({"number": hello["number"], "outcome": {"Ok": answer}});
+        let reply = serde_json::json!({"reply": reply}).to_string();
+        channel.send(reply.as_bytes(), &[]).unwrap();
+    })
+}
+
+/// What cannot be talked to cannot be looked after: it is ended, and another takes its place.
+#[tokio::test]
+async fn a_shim_of_a_version_that_is_not_spoken_is_ended() {
+    for version in [0, 99] {
+        let world = World::new();
+        let (runtime, shim) = with_two_containers(&world).await;
+        drop(runtime);
+        let pretender = pretend(&world, version);
+        let runtime = world.open().await;
+        pretender.join().unwrap();
+        assert!(!std::path::Path::new(&format!("/proc/{shim}/exe")).exists());
+        expect_dead(&world, &runtime, ExitCause::ShimDied).await;
+        runtime.close().await.unwrap();
+    }
 }
 
 #[tokio::test]
