@@ -39,12 +39,17 @@ pub fn example(name: &str) -> PathBuf {
 pub fn cluster(flags: &[&str]) -> Cluster {
     let cluster = Cluster::start(flags);
     for name in ["guestbook-web.tar", "guestbook-redis.tar"] {
-        let archive = IMAGES.join(name);
-        let mut import = cluster.rk("images", &["import", archive.to_str().unwrap()]);
-        cluster.machine.finish(&mut import, "").ok();
+        import(&cluster, name);
     }
     cluster.kubectl("wait --for=condition=Ready node --all --timeout=60s").ok();
     cluster
+}
+
+/// Gives a cluster's node one of the images.
+pub fn import(cluster: &Cluster, name: &str) {
+    let archive = IMAGES.join(name);
+    let mut import = cluster.rk("images", &["import", archive.to_str().unwrap()]);
+    cluster.machine.finish(&mut import, "").ok();
 }
 
 /// Tries until it goes well.
