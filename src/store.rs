@@ -118,8 +118,7 @@ pub enum OpenError {
     },
     /// SQLite cannot read the file.
     #[error(
-        "cannot open the database {}: {error}; restore it from a backup, or move the file away to \
-         start with an empty cluster", .path.display()
+        "cannot open the database {}: {error}; {}", .path.display(), sqlite::advice(.error)
     )]
     Database {
         /// Which.
@@ -127,6 +126,18 @@ pub enum OpenError {
         /// Why.
         error: rusqlite::Error,
     },
+    /// The file has lost its contents.
+    #[error(
+        "the database {} is empty, which it was not before; restore it from a backup, or move the \
+         file away to start with an empty cluster", .0.display()
+    )]
+    Emptied(PathBuf),
+    /// Another program's database.
+    #[error(
+        "{} is a database of another program; put the right file in its place, or give rk its own \
+         --data-dir", .0.display()
+    )]
+    Foreign(PathBuf),
     /// A stored object is not what was written.
     #[error(
         "the database {} is damaged: {key} cannot be read ({error}); restore it from a backup",

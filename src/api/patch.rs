@@ -8,7 +8,7 @@
 
 use super::codec::{self, json};
 use super::schema::Schema;
-use super::status::{Cause, Status};
+use super::status::{Cause, Details, Status};
 use super::tree::{Map, Value};
 
 mod operations;
@@ -37,10 +37,15 @@ impl From<Error> for Status {
         match error {
             Error::BadRequest(message) => Status::bad_request(message),
             Error::TooLarge(message) => Status::too_large(message),
-            // Upstream does not tell clients why.
-            Error::Unprocessable(_) => {
-                let why = "the server rejected our request due to an error in our request";
-                Status::new(422, "Invalid", why)
+            // Upstream's message does not say why, and clients know it; so a cause says it.
+            Error::Unprocessable(why) => {
+                let message = "the server rejected our request due to an error in our request";
+                let mut status = Status::new(422, "Invalid", message);
+                let cause =
+                    Cause { reason: "FieldValueInvalid", message: why, field: "patch".to_owned() };
+                let causes = vec![cause];
+                status.details = Some(Box::new(Details { causes, ..Details::default() }));
+                status
             }
             Error::Merge(message) => Status::new(500, "", message),
         }

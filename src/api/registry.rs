@@ -449,7 +449,8 @@ impl Errors {
 
     /// `Too many: N: must have at most M items`.
     pub fn too_many(&mut self, field: impl Into<String>, actual: usize, max: usize) {
-        let message = format!("Too many: {actual}: must have at most {max} items");
+        let items = if max == 1 { "item" } else { "items" };
+        let message = format!("Too many: {actual}: must have at most {max} {items}");
         self.push("FieldValueTooMany", field, message);
     }
 }

@@ -1,5 +1,6 @@
 //! Label and field selectors: their text, their objects, and whether something matches.
 
+use super::kinds::text;
 use super::status::Status;
 use super::tree::Value;
 
@@ -104,9 +105,7 @@ impl LabelSelector {
     /// When it does not parse; the text says where.
     pub fn parse(text: &str) -> Result<Self, Status> {
         let mut parser = Parser { rest: text };
-        parser
-            .selector()
-            .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))
+        parser.selector().map_err(Status::bad_request)
     }
 
     /// Whether labels satisfy all requirements.
@@ -172,6 +171,26 @@ impl Requirement {
     }
 }
 
+/// Whether keys and values are such as labels can have.
+fn check(requirement: &Requirement) -> Result<(), String> {
+    let key = &requirement.key;
+    if let Some(fault) = text::label_key(key).first() {
+        return Err(format!("key: Invalid value: {key:?}: {fault}"));
+    }
+    for (at, value) in requirement.values.iter().enumerate() {
+        let fault = match requirement.operator {
+            Operator::GreaterThan | Operator::LessThan if value.parse::<i64>().is_err() => {
+                Some("for 'Gt', 'Lt' operators, the value must be an integer".to_owned())
+            }
+            _ => text::label_value(value).into_iter().next(),
+        };
+        if let Some(fault) = fault {
+            return Err(format!("values[{at}]: Invalid value: {value:?}: {fault}"));
+        }
+    }
+    Ok(())
+}
+
 /// Reads `a=b,c!=d,e in (f,g),h,!i,j>1`.
 struct Parser<'a> {
     rest: &'a str,
@@ -182,10 +201,14 @@ impl<'a> Parser<'a> {
         let mut requirements = Vec::new();
         self.space();
         while !self.rest.is_empty() {
-            requirements.push(self.requirement()?);
+            let unreadable = |why| format!("unable to parse requirement: {why}");
+            let requirement = self.requirement().map_err(unreadable)?;
+            check(&requirement).map_err(unreadable)?;
+            requirements.push(requirement);
             self.space();
             if !self.rest.is_empty() && !self.token(",") {
-                return Err(format!("found '{}', expected: ',' or end of string", self.rest));
+                let found = self.rest.chars().next().unwrap_or_default();
+                return Err(format!("found '{found}', expected: ',' or 'end of string'"));
             }
             self.space();
         }
@@ -221,16 +244,14 @@ impl<'a> Parser<'a> {
         match self.word() {
             "in" => Ok((Operator::In, self.list()?)),
             "notin" => Ok((Operator::NotIn, self.list()?)),
-            other => Err(format!(
-                "found '{other}', expected: in, notin, =, ==, !=, gt, lt, or end of string"
-            )),
+            other => Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt")),
         }
     }
 
     fn list(&mut self) -> Result<Vec<String>, String> {
         self.space();
         if !self.token("(") {
-            return Err(format!("found '{}', expected: '('", self.rest));
+            return Err(format!("found '{}' expected: '('", self.rest));
         }
         let (inside, rest) = self
             .rest
@@ -243,7 +264,7 @@ impl<'a> Parser<'a> {
     fn key(&mut self) -> Result<String, String> {
         self.space();
         match self.word() {
-            "" => Err(format!("found '{}', expected: !, identifier, or ','", self.rest)),
+            "" => Err(format!("found '{}', expected: identifier", self.rest)),
             key => Ok(key.to_owned()),
         }
     }
@@ -285,7 +306,7 @@ impl FieldSelector {
             .map(|term| {
                 field_term(&term).ok_or_else(|| {
                     Status::bad_request(format!(
-                        "invalid field selector: '{text}'; can't understand '{term}'"
+                        "invalid selector: '{text}'; can't understand '{term}'"
                     ))
                 })
             })

@@ -28,7 +28,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -131,6 +131,7 @@ impl Front {
         let begun = clock::instant();
         let info = RequestInfo::of(request.method(), request.uri());
         let encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
+        let head_only = request.method() == Method::HEAD;
         let labels = self.labels(&info);
         let handled = AssertUnwindSafe(self.timed(peer, &info, &labels, request)).catch_unwind();
         let response = match handled.await {
@@ -146,6 +147,9 @@ impl Front {
         let code = response.status().as_u16();
         self.metrics.answered(&labels, code, took, info.is_long());
         tracing::debug!(verb = labels.verb, resource = %labels.resource, code, ?took, "request");
+        if head_only {
+            return output::head_only(response);
+        }
         if info.is_long() {
             return response;
         }

@@ -14,7 +14,7 @@ use crate::api::status::Status;
 /// The user that a request is to be made as; `None` where it asks for no other.
 ///
 /// # Errors
-/// 403 when the user may not act as that one; 500, as upstream has it, for headers without a user.
+/// 403 when the user may not act as that one; 400 for headers without a user.
 pub fn impersonate(
     headers: &HeaderMap,
     user: &UserInfo,
@@ -29,7 +29,9 @@ pub fn impersonate(
         if groups.is_empty() && extra.is_empty() && uid.is_empty() {
             return Ok(None);
         }
-        return Err(Status::internal("requested impersonation without impersonating a user"));
+        let why =
+            format!("requested groups {groups:?}, uid {uid:?} without impersonating a user name");
+        return Err(Status::bad_request(why));
     }
     let ask = |group, resource, subresource, namespace, name| {
         let request = Attributes::resource(user, "impersonate", group, resource);
@@ -130,7 +132,7 @@ mod tests {
         assert!(account.unwrap().is_in("system:serviceaccounts:a"));
         let nobody = become_(&[("impersonate-user", "system:anonymous")]).unwrap().unwrap();
         assert_eq!(nobody.groups, ["system:unauthenticated"]);
-        assert_eq!(become_(&[("impersonate-group", "x")]).unwrap_err().code, 500);
+        assert_eq!(become_(&[("impersonate-group", "x")]).unwrap_err().code, 400);
     }
 
     #[test]

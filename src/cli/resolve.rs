@@ -147,6 +147,18 @@ impl<'a> Resolver<'a> {
         NodeSettings { name, ip, labels, taints, registries: self.path("private-registry") }
     }
 
+    /// Names or addresses of machines.
+    fn hosts(&mut self, name: &str) -> Vec<String> {
+        let hosts = self.raw.many(name);
+        for host in hosts {
+            let plain = host.strip_prefix("*.").unwrap_or(host).to_lowercase();
+            if host.parse::<IpAddr>().is_err() && !text::dns_subdomain(&plain).is_empty() {
+                self.fault(name, &format!("{host:?} is neither an address nor a name"));
+            }
+        }
+        hosts.to_vec()
+    }
+
     fn mode(&mut self) -> u32 {
         let name = "write-kubeconfig-mode";
         let text = self.text(name);
@@ -207,7 +219,8 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
     }
     let cluster_cidr = read.network("cluster-cidr");
     let service_cidr = read.network("service-cidr");
-    if cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr) {
+    let both = cluster_cidr.prefix_len() > 0 && service_cidr.prefix_len() > 0;
+    if both && (cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr)) {
         read.fault("service-cidr", &format!("{service_cidr} overlaps with {cluster_cidr} of pods"));
     }
     let cluster_dns = read.cluster_dns(service_cidr);
@@ -220,7 +233,7 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
         run_dir: read.path("run-dir"),
         listen: SocketAddr::new(bind, port),
         advertise,
-        tls_san: raw.many("tls-san").to_vec(),
+        tls_san: read.hosts("tls-san"),
         network: ClusterNetwork { cluster_cidr, service_cidr, cluster_dns, cluster_domain },
         node_ports: read.node_ports(),
         token: read.token(),

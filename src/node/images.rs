@@ -73,9 +73,10 @@ impl Images {
         keyring: &Keyring,
         voice: &Voice,
     ) -> Result<Found, Refusal> {
-        let reference = Reference::parse(asked).map_err(|error| Refusal {
-            reason: "InvalidImageName",
-            message: format!("Failed to apply default image tag {asked:?}: {error}"),
+        let reference = Reference::parse(asked).map_err(|error| {
+            let message = format!("Failed to apply default image tag {asked:?}: {error}");
+            voice.warn("InspectFailed", &*message);
+            Refusal { reason: "InvalidImageName", message }
         })?;
         let present = self.store.resolve(asked).await.map_err(|error| failed(asked, &error))?;
         match (present, policy) {

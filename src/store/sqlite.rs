@@ -3,10 +3,11 @@
 //! Each value is stored once, without its revision, which stands in a column of its own.
 
 use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::{Indexer, OpenError};
 use crate::api::meta::{GroupResource, Key};
@@ -80,12 +81,15 @@ fn unsigned(column: i64) -> u64 {
 impl Sqlite {
     /// Opens or makes the database in `directory` and reads all of it.
     pub(super) fn open(directory: &Path, indexer: &Indexer) -> Result<(Self, Loaded), OpenError> {
-        let lock = lock(directory)?;
+        let mut lock = lock(directory)?;
         let path = directory.join("state.db");
         let failed = |error| OpenError::Database { path: path.clone(), error };
-        let connection = connect(&path).map_err(failed)?;
+        check_not_emptied(&path, &mut lock)?;
+        let connection = Connection::open(&path).map_err(failed)?;
         check_format(&connection, &path)?;
+        prepare(&connection).map_err(failed)?;
         let (revision, reserved) = begin(&connection).map_err(failed)?;
+        mark(directory, &mut lock)?;
         let sqlite = Self { connection, reserved, _lock: lock };
         let (objects, expiries) = sqlite.read_all(&path, indexer)?;
         Ok((sqlite, Loaded { objects, expiries, revision }))
@@ -156,7 +160,9 @@ impl Sqlite {
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let unusable = |error| OpenError::Directory { path: directory.to_owned(), error };
     std::fs::create_dir_all(directory).map_err(unusable)?;
-    let file = File::create(directory.join("lock")).map_err(unusable)?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(directory.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
@@ -164,28 +170,84 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
+/// What the lock file holds once there is a database.
+const MARK: &[u8] = b"made\n";
+
+/// Notes that there is a database, which from now on is never empty.
+fn mark(directory: &Path, lock: &mut File) -> Result<(), OpenError> {
+    if lock.metadata().is_ok_and(|file| file.len() == MARK.len() as u64) {
+        return Ok(());
+    }
+    let marked = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(MARK));
+    marked.map_err(|error| OpenError::Directory { path: directory.to_owned(), error })
+}
+
+/// Refuses an empty file where a database was: SQLite would take it for a new one.
+fn check_not_emptied(path: &Path, lock: &mut File) -> Result<(), OpenError> {
+    let mut noted = Vec::new();
+    let unusable = |error| OpenError::Directory { path: path.to_owned(), error };
+    lock.read_to_end(&mut noted).map_err(unusable)?;
+    let is_empty = std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
+    if is_empty && noted == MARK {
+        return Err(OpenError::Emptied(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// Refuses a database of a newer format, and one that is not rk's. Changes nothing.
+fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let number = |query: &str| connection.query_row(query, [], |row| row.get::<_, i64>(0));
+    let failed = |error| OpenError::Database { path: path.to_owned(), error };
+    let found = number("PRAGMA user_version").map_err(failed)?;
+    if found > FORMAT {
+        return Err(OpenError::Format { path: path.to_owned(), found, known: FORMAT });
+    }
+    let foreign = "SELECT count(*) FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'
+                   AND name NOT IN ('objects', 'facts')";
+    if number(foreign).map_err(failed)? > 0 {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    Ok(())
+}
+
+/// Makes what a new database lacks, and sets how it is written.
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          PRAGMA cache_size = -2048; PRAGMA journal_size_limit = 8388608;",
     )?;
-    Ok(connection)
-}
-
-/// Makes the tables of a new database and refuses one of a newer format.
-fn check_format(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let failed = |error| OpenError::Database { path: path.to_owned(), error };
-    let found: i64 =
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    if found > FORMAT {
-        return Err(OpenError::Format { path: path.to_owned(), found, known: FORMAT });
-    }
-    connection.execute_batch(SCHEMA).map_err(failed)?;
+    connection.execute_batch(SCHEMA)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if found < FORMAT {
-        connection.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
+        connection.pragma_update(None, "user_version", FORMAT)?;
     }
     Ok(())
+}
+
+/// What can be done about a database that does not open.
+pub(super) fn advice(error: &rusqlite::Error) -> &'static str {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "nothing is lost: free some space on its disk",
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::SystemIoFailure,
+        ) => "look after its permissions, and whether its disk is full or failing",
+        _ => "restore it from a backup, or move the file away to start with an empty cluster",
+    }
+}
+
+/// Why a write failed, in words that may go to clients.
+pub(super) fn failure(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            "the disk under the server's data directory is full; nothing that was stored is lost, \
+             and writes work again once there is free space"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Decides where the history starts, and notes that the store is in use. Returns that revision and

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::expiry::Expiries;
-use super::sqlite::{Row, Sqlite};
+use super::sqlite::{Row, Sqlite, failure};
 use super::{Commit, CommitError, Expect, Write};
 use crate::api::meta::Key;
 use crate::history::{Change, History, Object};
@@ -227,7 +227,7 @@ impl Writer {
         let uncovered = !batch.decided.is_empty() && !self.sqlite.covers(self.revision);
         if batch.durable || uncovered || due {
             if let Err(error) = self.flush(&batch.rows) {
-                return self.fail(batch, &error.to_string());
+                return self.fail(batch, &failure(&error));
             }
         } else {
             self.postpone(batch.rows);
@@ -279,7 +279,7 @@ impl Writer {
     }
 
     fn backup(&mut self, path: &std::path::Path) -> Result<(), CommitError> {
-        let failed = |error: rusqlite::Error| CommitError::Backend(error.to_string());
+        let failed = |error: rusqlite::Error| CommitError::Backend(failure(&error));
         self.flush(&HashMap::new()).map_err(failed)?;
         self.sqlite.backup(path).map_err(failed)
     }

@@ -69,7 +69,19 @@ fn duplicate(error: &serde_saphyr::Error) -> Option<String> {
 }
 
 fn syntax(error: serde_saphyr::Error) -> Error {
-    Error::Syntax(format!("error converting YAML to JSON: yaml: {error}"))
+    let text = error.to_string();
+    // The library tells bounds by the names of its own types.
+    let why = match text.as_str() {
+        text if text.contains("Documents {") => {
+            "there are several documents, where one is expected"
+        }
+        text if text.starts_with("budget breached") => {
+            "document is too large or too deep once its aliases are expanded"
+        }
+        text if text.starts_with("recursive references") => "anchor value contains itself",
+        text => text,
+    };
+    Error::Syntax(format!("error converting YAML to JSON: yaml: {why}"))
 }
 
 /// A tree that takes any scalar as a key.

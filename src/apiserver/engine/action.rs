@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::create::check_namespace;
 use super::options::{DeleteOptions, Query, WriteOptions};
+use super::patch::body_type;
 use super::{Answer, Ask, Engine, Written, clock};
 use crate::admission::Operation;
-use crate::api::meta::Meta;
+use crate::api::meta::{Meta, api_version};
 use crate::api::registry::Errors;
 use crate::api::status::Status;
 use crate::api::time;
@@ -31,7 +32,9 @@ impl Engine {
             ("authentication.k8s.io" | "authorization.k8s.io", ..) => self.review(ask, body),
             _ => return None,
         };
-        Some(answer.map(|answer| Written { answer, created: true, warnings: Vec::new() }))
+        let typed =
+            |answer| Written { answer: typed(ask, answer), created: true, warnings: vec![] };
+        Some(answer.map(typed))
     }
 
     /// Answers a review.
@@ -120,6 +123,19 @@ impl Engine {
         let pod = Ask { subresource: "", ..ask.clone() };
         self.delete(&pod, &delete).await?;
         Ok(success(201))
+    }
+}
+
+/// An answer with its type: that of the request, where the client left it out.
+fn typed(ask: &Ask, answer: Answer) -> Answer {
+    match answer {
+        Answer::Made(mut value) if value.get("kind").str().is_empty() => {
+            let ((group, version, kind), _) = body_type(ask);
+            value.set("kind", kind);
+            value.set("apiVersion", api_version(&group, &version));
+            Answer::Made(value)
+        }
+        answer => answer,
     }
 }
 

@@ -140,21 +140,32 @@ impl Engine {
     }
 }
 
+/// The 409 of a precondition, which names the kind where others name the resource.
+fn unmet(ask: &Ask, why: &str) -> Status {
+    Status::conflict(&ask.resource.group, &ask.resource.kind, &ask.name, why)
+}
+
 /// UID and revision that the client insists on.
 fn check_preconditions(ask: &Ask, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != old.uid()) {
-        return Err(ask.conflict(&format!(
-            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object \
+        return Err(unmet(
+            ask,
+            &format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object \
              might have been deleted and then recreated",
-            old.uid()
-        )));
+                old.uid()
+            ),
+        ));
     }
     let stored = old.resource_version();
     if let Some(revision) = options.revision.as_deref().filter(|revision| *revision != stored) {
-        return Err(ask.conflict(&format!(
-            "the ResourceVersion in the precondition ({revision}) does not match the \
+        return Err(unmet(
+            ask,
+            &format!(
+                "the ResourceVersion in the precondition ({revision}) does not match the \
              ResourceVersion in record ({stored}). The object might have been modified"
-        )));
+            ),
+        ));
     }
     Ok(())
 }

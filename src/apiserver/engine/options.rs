@@ -140,7 +140,9 @@ pub struct WatchOptions {
 fn revision(text: &str) -> Result<u64, Status> {
     text.parse().map_err(|_| {
         let error = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: {error}"))
+        Status::bad_request(format!(
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: {error}"
+        ))
     })
 }
 
@@ -284,12 +286,12 @@ impl WriteOptions {
     /// # Errors
     /// 422 for values that are not known.
     pub fn from_query(query: &Query, kind: &str) -> Result<Self, Status> {
-        const VALIDATIONS: [&str; 3] = ["Ignore", "Strict", "Warn"];
+        const VALIDATIONS: [&str; 4] = ["", "Ignore", "Strict", "Warn"];
         let mut errors = Errors::default();
         let dry_run: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
         check_dry_run(&dry_run, &mut errors);
         let validation = query.get("fieldValidation");
-        if !validation.is_empty() && !VALIDATIONS.contains(&validation) {
+        if !VALIDATIONS.contains(&validation) {
             errors.not_supported("fieldValidation", &validation.into(), &VALIDATIONS);
         }
         let manager = query.get("fieldManager");
@@ -417,7 +419,7 @@ impl DeleteOptions {
 
 /// 504: a revision that this server has not reached.
 pub(super) fn too_large(asked: u64, current: u64) -> Status {
-    let message = format!("Too large resource version: {asked}, current: {current}");
+    let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
     let mut status = Status::timeout(message, 1);
     if let Some(details) = &mut status.details {
         details.causes = vec![Cause {

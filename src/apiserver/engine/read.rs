@@ -218,7 +218,9 @@ fn token_at(revision: i64, place: &Place) -> String {
 }
 
 fn read_token(text: &str) -> Result<(Option<u64>, Place), Status> {
-    let broken = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+    let broken = |why: &str| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
     let json =
         URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| broken(&e.to_string()))?;
     let value = Value::parse(&json).map_err(|e| broken(&e.to_string()))?;

@@ -26,17 +26,32 @@ const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// # Errors
 /// 413 for one that is too large, 400 for one that breaks off.
 pub async fn read(body: Incoming) -> Result<Bytes, Status> {
-    let limited = Limited::new(body, limits::REQUEST_BYTES_MAX);
+    let mut body = body;
+    let limited = Limited::new(&mut body, limits::REQUEST_BYTES_MAX);
     match limited.collect().await {
         Ok(collected) => {
             let mut whole = collected.aggregate();
             Ok(whole.copy_to_bytes(whole.remaining()))
         }
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            discard(body).await;
             let limit = limits::REQUEST_BYTES_MAX;
             Err(Status::too_large(format!("Request entity too large: limit is {limit}")))
         }
         Err(error) => Err(Status::bad_request(error.to_string())),
+    }
+}
+
+/// Takes what is left of a body that is not wanted, within reason: many clients read no answer
+/// before they have sent all, and see only a broken connection otherwise.
+async fn discard(mut body: Incoming) {
+    let mut left = limits::REQUEST_DISCARD_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        if length > left {
+            return;
+        }
+        left -= length;
     }
 }
 
@@ -111,6 +126,12 @@ pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status>
         other => return Err(Status::unsupported_media_type(other, OBJECTS)),
     };
     let decoded = decoded.map_err(|error| refused(KIND, "v1", &error))?;
+    let kind = decoded.value.get("kind").str();
+    // Whoever sends another kind by mistake did not mean to delete with default options.
+    if !["", KIND].contains(&kind) {
+        let why = format!("decoded object cannot be converted to {KIND}: it is a {kind}");
+        return Err(Status::bad_request(why));
+    }
     Ok(decoded.value)
 }
 

@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use futures_util::{StreamExt, stream};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
+use hyper::body::Body as _;
 use tokio::sync::watch;
 
 use super::accept::Media;
@@ -63,6 +64,15 @@ pub fn indent(response: Response<Body>) -> Response<Body> {
         body => body,
     };
     Response::from_parts(parts, body)
+}
+
+/// The answer to a HEAD: what it would say, and how long that is. HTTP/2 takes no body there.
+pub fn head_only(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// Adds `Warning: 299` headers. What a header cannot carry is left out of it.

@@ -190,6 +190,10 @@ fn check_served(ask: &Ask, verb: &str) -> Result<(), Status> {
         && !matches!(verb, "list" | "watch");
     let named =
         !ask.name.is_empty() || matches!(verb, "create" | "list" | "watch" | "deletecollection");
+    if resource.custom && verb == "create" && ask.subresource.is_empty() && !served {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(&resource.group, &resource.plural, "", why));
+    }
     if served && !everywhere && named { Ok(()) } else { Err(Status::method_not_allowed()) }
 }
 

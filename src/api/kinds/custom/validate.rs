@@ -79,37 +79,34 @@ impl Walk<'_> {
         self.combined(schema, at, depth, errors);
     }
 
+    /// Only a text's first fault is told, as upstream does.
     fn text(&self, schema: &Value, at: At<'_>, text: &str, errors: &mut Errors) {
         let length = text.chars().count();
+        let (pattern, name) = (schema.get("pattern").str(), schema.get("format").str());
+        let fits = || self.patterns.get(pattern).is_some_and(|regex| regex.is_match(text));
         if let Some(max) = size(schema, "maxLength").filter(|max| length > *max) {
             errors.too_long(at, max);
-        }
-        if let Some(min) = size(schema, "minLength").filter(|min| length < *min) {
+        } else if let Some(min) = size(schema, "minLength").filter(|min| length < *min) {
             said(at, &format!("should be at least {min} chars long"), errors);
-        }
-        if let Some(pattern) = schema.get("pattern").as_str().filter(|p| !p.is_empty())
-            && !self.patterns.get(pattern).is_some_and(|regex| regex.is_match(text))
-        {
+        } else if !pattern.is_empty() && !fits() {
             said(at, &format!("should match '{pattern}'"), errors);
-        }
-        let name = schema.get("format").str();
-        if !format::holds(name, text) {
+        } else if !format::holds(name, text) {
             errors.invalid(at, &at, &format!("{at} in body must be of type {name}: {text:?}"));
         }
     }
 
     fn list(&self, schema: &Value, at: At<'_>, depth: usize, errors: &mut Errors) {
         let length = at.value().items().len();
+        let items = schema.get("items");
+        for item in at.items() {
+            self.value(items, item, depth - 1, errors);
+        }
         if let Some(max) = size(schema, "maxItems").filter(|max| length > *max) {
             errors.too_many(at, length, max);
         }
         if let Some(min) = size(schema, "minItems").filter(|min| length < *min) {
             let why = format!("{at} in body should have at least {min} items");
             errors.invalid(at, &count(length), &why);
-        }
-        let items = schema.get("items");
-        for item in at.items() {
-            self.value(items, item, depth - 1, errors);
         }
         distinct(schema, at, errors);
     }
@@ -354,7 +351,7 @@ mod tests {
             (
                 r#"{"type":"array","maxItems":1,"items":{"type":"integer"}}"#,
                 "[1,2]",
-                "s: Too many: 2: must have at most 1 items",
+                "s: Too many: 2: must have at most 1 item",
             ),
             (
                 r#"{"type":"array","x-kubernetes-list-type":"set","items":{"type":"string"}}"#,

@@ -3,9 +3,11 @@
 
 use regex::Regex;
 
+use crate::api::codec::conform;
 use crate::api::kinds::check::At;
 use crate::api::kinds::custom::validate::Validator;
 use crate::api::registry::Errors;
+use crate::api::schema::Schema;
 use crate::api::tree::Value;
 
 /// Keys that structural schemas may not have at all.
@@ -227,6 +229,12 @@ fn default(at: At<'_>, errors: &mut Errors) {
     let path = default.to_string();
     let mut schema = at.value().clone();
     schema.remove("default");
+    let pruned = Schema::custom(&schema, false)
+        .filter(|_| default.as_object().is_some())
+        .and_then(|schema| conform(default.value().clone(), &schema).ok());
+    if pruned.is_some_and(|pruned| !pruned.findings.is_empty()) {
+        errors.invalid(default, &default, "must not have unknown fields");
+    }
     Validator::new(schema).check_at(&path, default.value(), errors);
 }
 
@@ -299,6 +307,10 @@ mod tests {
             (
                 r#"{"type":"object","properties":{"a":{"type":"integer","default":"x"}}}"#,
                 "s.properties[a].default: Invalid value: \"string\"",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"object","default":{"x":1}}}}"#,
+                "s.properties[a].default: Invalid value: {\"x\":1}: must not have unknown fields",
             ),
             (r#"{"type":"object","$ref":"x"}"#, "s.$ref: Forbidden: $ref is not supported"),
             (
