@@ -5,7 +5,7 @@ mod codec;
 mod custom;
 mod mutate;
 mod openapi;
-mod oracle;
+pub mod oracle;
 mod patch;
 mod protobuf;
 mod verbs;

@@ -1,3 +1,4 @@
 //! Who may do what, as kubectl sees it.
 
 mod access;
+mod tokens;

@@ -1,0 +1,8 @@
+//! The HTTP API in its corners, as clients other than kubectl meet it.
+
+mod custom;
+mod deletions;
+mod documents;
+mod lists;
+mod protocol;
+mod shapes;
