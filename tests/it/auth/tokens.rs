@@ -26,7 +26,7 @@ fn tokens_reviews_and_other_names() {
 }
 
 fn pod(wire: &Wire<'_>) -> Value {
-    let pod = r#"{"metadata":{"name":"p"},"spec":{"nodeName":"none",
+    let pod = r#"{"metadata":{"name":"p"},"spec":{
         "containers":[{"name":"c","image":"none"}]}}"#;
     wire.post(&format!("{DEFAULT}/pods"), pod).ok()
 }

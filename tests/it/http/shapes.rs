@@ -61,6 +61,7 @@ regarding: {kind: ConfigMap, name: a, namespace: default}
 #[test]
 fn objects_are_told_in_the_form_that_is_asked_for() {
     let cluster = Cluster::start(&["--disable-agent"]);
+    cluster.kubectl("wait --for=create configmap/kube-root-ca.crt --timeout=30s").ok();
     cluster.apply(OBJECTS).ok();
     let wire = Wire::new(&cluster);
     wire.post(MAPS, r#"{"metadata":{"name":"a","labels":{"x":"1"}},"data":{"k":"v"}}"#).ok();

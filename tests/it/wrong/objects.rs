@@ -11,6 +11,7 @@ const YAML: &str = "application/yaml";
 #[test]
 fn wrong_objects_are_refused_and_harm_nobody() {
     let cluster = Cluster::start(&["--disable-agent"]);
+    cluster.kubectl("wait --for=create configmap/kube-root-ca.crt --timeout=30s").ok();
     let wire = Wire::new(&cluster);
     wire.post(MAPS, r#"{"metadata":{"name":"kept"},"data":{"k":"v"}}"#).ok();
     let before = wire.get(&format!("{MAPS}/kept")).body;
