@@ -39,7 +39,7 @@ fn resource(definition: &Value, version: &Value, stored: &str) -> Option<Resourc
     let open_api = version.at(&["schema", "openAPIV3Schema"]);
     let schema = Schema::custom(open_api, spec.get("preserveUnknownFields").is_true())?;
     let namespaced = spec.get("scope").str() == "Namespaced";
-    let rules = Custom::new(version, open_api, schema.clone());
+    let rules = Custom::new(spec, version, open_api, schema.clone());
     let verbs = ALL_VERBS.iter().filter(|verb| !definition.is_deleting() || **verb != "create");
     Some(Resource {
         group: group.to_owned(),
@@ -79,7 +79,7 @@ struct Custom {
 }
 
 impl Custom {
-    fn new(version: &Value, open_api: &Value, schema: Schema) -> Self {
+    fn new(spec: &Value, version: &Value, open_api: &Value, schema: Schema) -> Self {
         let subresources = version.get("subresources");
         let scale = Some(subresources.get("scale")).filter(|scale| !scale.is_null());
         Self {
@@ -90,7 +90,7 @@ impl Custom {
             has_status: !subresources.get("status").is_null(),
             scale: scale.map(scale_paths),
             selectable: selectable(version),
-            deprecation: deprecation(version),
+            deprecation: deprecation(spec, version),
         }
     }
 
@@ -104,8 +104,14 @@ fn columns(version: &Value) -> Vec<(Column, Path)> {
     let one = |given: &Value| {
         let priority = given.get("priority").as_int().and_then(|n| i32::try_from(n).ok());
         let text = |key: &str| given.get(key).str();
-        let mut made =
-            column(text("name"), text("type"), priority.unwrap_or(0), text("description"));
+        let description = match text("description") {
+            "" => {
+                let path = text("jsonPath");
+                format!("Custom resource definition column (in JSONPath format): {path}")
+            }
+            given => given.to_owned(),
+        };
+        let mut made = column(text("name"), text("type"), priority.unwrap_or(0), &description);
         text("format").clone_into(&mut made.format);
         Path::parse(text("jsonPath")).ok().map(|path| (made, path))
     };
@@ -117,12 +123,18 @@ fn selectable(version: &Value) -> Vec<String> {
     fields.map(|field| field.get("jsonPath").str().trim_start_matches('.').to_owned()).collect()
 }
 
-fn deprecation(version: &Value) -> Option<String> {
+fn deprecation(spec: &Value, version: &Value) -> Option<String> {
     if !version.get("deprecated").is_true() {
         return None;
     }
     let own = version.get("deprecationWarning").as_str();
-    Some(own.map_or_else(|| "this version of the resource is deprecated".to_owned(), str::to_owned))
+    Some(own.map_or_else(
+        || {
+            let api = api_version(spec.get("group").str(), version.get("name").str());
+            format!("{api} {} is deprecated", spec.at(&["names", "kind"]).str())
+        },
+        str::to_owned,
+    ))
 }
 
 fn scale_paths(scale: &Value) -> ScalePaths {
