@@ -141,8 +141,8 @@ fn yaml(wire: &Wire<'_>) {
 
 /// A field of a protobuf message that has bytes in it; all are short.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(bytes.len()).unwrap();
-    [&[number << 3 | 2, length], bytes].concat()
+    let length = u8::try_from(bytes.len()).ok().filter(|length| *length < 128).unwrap();
+    [&[(number << 3) | 2, length][..], bytes].concat()
 }
 
 /// A message in the envelope of Kubernetes. client-go may leave its type blank.
@@ -163,8 +163,8 @@ fn protobuf_bodies(wire: &Wire<'_>) {
         assert_eq!((reply.code, reply.ok().at(&["data", "k"]).str()), (201, "v"));
         let path = format!("{MAPS}/{name}");
         // Options of a deletion: only to be tried, then with a precondition, then in earnest.
-        let dry = sealed(kind, &field(5, b"All"));
-        let dry = if kind.is_empty() { dry } else { sealed("DeleteOptions", &field(5, b"All")) };
+        let options = if kind.is_empty() { "" } else { "DeleteOptions" };
+        let dry = sealed(options, &field(5, b"All"));
         assert_eq!(wire.send("DELETE", &path, PROTOBUF, &dry).code, 200);
         let wrong = sealed("", &field(2, &field(1, b"other-uid")));
         wire.send("DELETE", &path, PROTOBUF, &wrong).refused(409, "Conflict");
@@ -226,9 +226,11 @@ fn every_kind_in_protobuf(wire: &Wire<'_>) {
     for (path, [group, version, kind]) in resources {
         let packed = wire.get_as(&path, PROTOBUF);
         assert!(packed.code == 200 && packed.body.starts_with(MAGIC), "{path}");
-        let list = wire.get(&path).ok();
-        let Some(first) = list.get("items").items().first() else { panic!("no object at {path}") };
-        let one = at_home(&path, first);
+        let one = eventually(&path, || {
+            let list = wire.get(&path).ok();
+            let first = list.get("items").items().first().map(|first| at_home(&path, first));
+            first.ok_or_else(|| "there is no object".to_owned())
+        });
         let (json, packed) = eventually(&one, || unchanged(wire, &one));
         let gvk = (group, version, kind);
         let theirs = oracle.ask_kind("decode", &gvk, [("text", json.text().into())]);

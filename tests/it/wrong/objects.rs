@@ -165,7 +165,7 @@ fn sizes(wire: &Wire<'_>) {
     // A bomb of aliases.
     let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for (name, of) in ["b", "c", "d", "e", "f", "g", "h", "i"].into_iter().zip("abcdefgh".chars()) {
-        let items = [format!("*{of}"); 9].join(",");
+        let items = vec![format!("*{of}"); 9].join(",");
         bomb.push_str(&format!("{name}: &{name} [{items}]\n"));
     }
     let said = wire.send("POST", MAPS, YAML, bomb.as_bytes()).refused(400, "BadRequest");
