@@ -244,7 +244,7 @@ fn answer(mut stream: &TcpStream, method: &str, reply: (u16, &str, Vec<u8>)) -> 
 
 /// Ends a connection without a word.
 fn reset(stream: &TcpStream) -> std::io::Result<()> {
-    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger)?;
     Ok(())
 }

@@ -58,7 +58,8 @@ impl<'c> Registry<'c> {
 
     /// Sends one request; gives the answer's code and head.
     fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (String, String) {
-        let connect = || TcpStream::connect((SERVER, self.port)).unwrap();
+        let port = self.port;
+        let connect = move || TcpStream::connect((SERVER, port)).unwrap();
         let mut stream = self.cluster.machine.run(connect);
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\n\

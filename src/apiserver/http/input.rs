@@ -15,6 +15,8 @@ use crate::limits;
 
 /// What bodies of objects may be.
 const OBJECTS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// The same for custom resources, which have no protobuf form.
+const CUSTOM_OBJECTS: &str = "application/json, application/yaml";
 /// The media types of patches.
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -85,6 +87,9 @@ pub fn object(
         "application/json" => json::decode(body, &schema),
         "application/yaml" => yaml::decode(body, &schema),
         protobuf::MEDIA_TYPE if !ask.resource.custom => typed(body, &schema),
+        other if ask.resource.custom => {
+            return Err(Status::unsupported_media_type(other, CUSTOM_OBJECTS));
+        }
         other => return Err(Status::unsupported_media_type(other, OBJECTS)),
     };
     decoded.and_then(|decoded| decoded.accept(validation(query))).map_err(refused)

@@ -232,7 +232,7 @@ fn other_versions(wire: &Wire<'_>) {
 /// A merge into the definition, and what it is refused for.
 const WRONG: &[(&str, &str)] = &[
     (r#"{"spec":{"names":{"plural":"gadgets"}}}"#, "metadata.name: Invalid value"),
-    (r#"{"spec":{"versions":[]}}"#, "spec.versions: Required value"),
+    (r#"{"spec":{"versions":[]}}"#, "spec.versions: Invalid value"),
     (
         r#"{"spec":{"scope":"Cluster"}}"#,
         "spec.scope: Invalid value: \"Cluster\": field is immutable",

@@ -211,10 +211,13 @@ fn metadata(at: At<'_>, level: Level, errors: &mut Errors) {
         let why = "must be object";
         errors.invalid(metadata.field("type"), metadata.get("type"), why);
     }
+    let why = "must not specify anything other than name and generateName, but metadata is \
+               implicitly specified";
+    if metadata.fields().any(|(key, _)| !matches!(key, "type" | "properties" | "description")) {
+        errors.forbidden(metadata, why);
+    }
     for (name, property) in metadata.field("properties").keys() {
         if !matches!(name, "name" | "generateName") {
-            let why = "must not specify anything other than name and generateName, but metadata is \
-                       implicitly specified";
             errors.forbidden(property, why);
         }
     }
@@ -320,6 +323,10 @@ mod tests {
             (
                 r#"{"type":"object","properties":{"metadata":{"type":"object","properties":{"labels":{"type":"object"}}}}}"#,
                 "s.properties[metadata].properties[labels]: Forbidden",
+            ),
+            (
+                r#"{"type":"object","properties":{"metadata":{"type":"object","minProperties":1}}}"#,
+                "s.properties[metadata]: Forbidden: must not specify anything other than name",
             ),
             (
                 r#"{"type":"object","oneOf":[{"properties":{"a":{"default":1}}}]}"#,
