@@ -30,11 +30,7 @@ const TRAPS: &[(u8, &str, &[&str])] = &[
     (22, "namespaces that are missing or going", &["refusals", "deletions"]),
     (23, "established, and usable at once", &["established"]),
     (24, "documents follow what is served", &["documents_describe_what_is_served"]),
-    (
-        25,
-        "pruning, defaults, ratchets",
-        &["objects", "its_objects_are_defaulted_checked_and_shown"],
-    ),
+    (25, "pruning, defaults, ratchets", &["objects", "the_schema_is_law"]),
     (27, "namespaces go with all that is in them", &["deletions"]),
     (29, "signing keys survive", &["keys_are_made_once_and_read_again"]),
     (30, "one event in two shapes", &["both_shapes_are_one_object"]),

@@ -17,7 +17,10 @@ const MAGIC: &[u8] = b"k8s\0";
 
 /// An object of each kind that a cluster does not have of itself.
 const OBJECTS: &str = r#"
-{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {password: x}}
+apiVersion: v1
+kind: Secret
+metadata: {name: s}
+stringData: {password: x}
 ---
 {apiVersion: v1, kind: Node, metadata: {name: n}, spec: {podCIDR: 10.42.9.0/24}}
 ---

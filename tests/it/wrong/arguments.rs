@@ -42,7 +42,7 @@ fn refused(machine: &Machine, arguments: &[String]) -> String {
 
 #[test]
 fn every_bad_value_is_named_with_its_flag() {
-    let machine = Machine::pair().0;
+    let (machine, _other) = Machine::pair();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("config.yaml");
     for (name, value, part) in BAD {
