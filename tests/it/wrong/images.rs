@@ -30,7 +30,10 @@ pub fn ready(cluster: &Cluster) {
 #[track_caller]
 pub fn said(cluster: &Cluster, name: &str) -> String {
     let done = "jsonpath={.status.phase}=Succeeded";
-    cluster.kubectl(&format!("wait --for={done} pod/{name} --timeout=90s")).ok();
+    let ran = cluster.kubectl(&format!("wait --for={done} pod/{name} --timeout=90s"));
+    if !ran.status.success() {
+        panic!("{name}: {}{}", ran.err, cluster.kubectl(&format!("describe pod {name}")).out);
+    }
     cluster.kubectl(&format!("logs {name}")).ok().trim().to_owned()
 }
 

@@ -58,7 +58,7 @@ pub(super) fn endpoints(
         .map(|base| {
             let config = registries.config(&[&named(&base.origin), &base.origin.host]);
             let config = config.cloned().unwrap_or_default();
-            let is_own = own.as_ref().is_some_and(|own| own.base.origin == base.origin);
+            let is_own = own.as_ref().is_some_and(|own| is_same(&own.base.origin, &base.origin));
             let credentials = match config.credentials {
                 Credentials::Anonymous if is_own || base.origin.secure => brought.clone(),
                 own if is_own => prefer(brought, own),
@@ -107,6 +107,12 @@ fn own_endpoint(
     })
 }
 
+/// Whether two origins are one server. The settings may say that it speaks plain HTTP.
+fn is_same(one: &Origin, other: &Origin) -> bool {
+    let usual = |origin: &Origin| origin.port == if origin.secure { 443 } else { 80 };
+    one.host == other.host && (one.port == other.port || usual(one) && usual(other))
+}
+
 /// What the pull brings along wins over the settings of the machine.
 fn prefer(brought: &Credentials, settings: Credentials) -> Credentials {
     if *brought == Credentials::Anonymous { settings } else { brought.clone() }
@@ -125,6 +131,18 @@ mod tests {
         let tmp = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(tmp.path(), yaml).unwrap();
         Registries::load(tmp.path()).unwrap()
+    }
+
+    #[test]
+    fn a_registry_that_speaks_plain_http_is_still_itself() {
+        let brought = Credentials::Basic { username: "me".into(), password: "x".into() };
+        let yaml = "mirrors: {'r.example.com:5000': {endpoint: ['http://r.example.com:5000', \
+                    'http://other.example.com']}}";
+        let reference = Reference::parse("r.example.com:5000/a").unwrap();
+        let found = endpoints(&reference, &registries(yaml), &brought);
+        assert_eq!(found[0].credentials, brought);
+        assert_eq!(found[0].url("x").path_and_query, "/v2/a/x");
+        assert_eq!(found[1].credentials, Credentials::Anonymous, "never in clear to another host");
     }
 
     fn urls(image: &str, yaml: &str) -> Vec<String> {
