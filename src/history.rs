@@ -138,6 +138,16 @@ impl History {
         self.state.read().revision
     }
 
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.state.read().lines.values().map(|line| line.objects.len()).sum()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The current state of a resource; empty where nothing was ever stored.
     pub fn snapshot(&self, resource: &GroupResource) -> Snapshot {
         let state = self.state.read();

@@ -18,6 +18,9 @@ pub const COMMIT_BATCH_MAX: usize = 256;
 pub const LAZY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Expired objects are removed together, at most this often.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+/// Objects that expire may be as many as all others, and this many in any case: some two hours of a
+/// node's events, and 4 MB. Beyond that the oldest go early.
+pub const EXPIRING_MIN: usize = 2048;
 /// Revisions reserved on disk at a time: a crash skips at most this many, a lazy lane of ten
 /// writes a second reserves anew every few hours.
 pub const REVISION_BLOCK: u64 = 100_000;
@@ -118,6 +121,8 @@ pub const INDEX_EVENTS_MAX: usize = 256;
 pub const EVENT_QUEUE_MAX: usize = 1000;
 /// Objects whose earlier events a recorder remembers.
 pub const EVENT_OBJECTS_MAX: usize = 4096;
+/// Events of one object that a recorder remembers: a burst, and some.
+pub const EVENT_TEXTS_MAX: usize = 32;
 /// Events that one object may have at once, as upstream's recorder allows.
 pub const EVENT_BURST: f64 = 25.0;
 /// How fast an object earns more: one every five minutes.

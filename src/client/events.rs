@@ -5,6 +5,7 @@
 //! ones, joins floods of similar events, and limits each source per object.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -120,8 +121,13 @@ impl Recorder {
         if !host.is_empty() {
             source.set("host", host);
         }
-        let mut writer =
-            Writer { client, source, component: component.to_owned(), seen: HashMap::new() };
+        let mut writer = Writer {
+            client,
+            source,
+            component: component.to_owned(),
+            hasher: RandomState::new(),
+            seen: HashMap::new(),
+        };
         tokio::spawn(async move {
             while let Some(happening) = happenings.recv().await {
                 writer.write(happening, clock::now()).await;
@@ -146,12 +152,40 @@ impl Recorder {
     }
 }
 
+/// What tells an event from others, by hashes: what is remembered of pods long gone shall be small.
+#[derive(Debug, Clone, Copy)]
+struct Identity {
+    /// Of the object. Another revision of an object is the same object.
+    object: u64,
+    /// Of the whole event.
+    text: u64,
+    /// Of everything but the message.
+    group: u64,
+}
+
+impl Identity {
+    fn of(happening: &Happening, hasher: &RandomState) -> Self {
+        let Happening { regarding, severity, reason, message } = happening;
+        let Regarding { api_version, kind, namespace, name, uid, field_path, .. } = regarding;
+        let object = hasher.hash_one((api_version, kind, namespace, name, uid, field_path));
+        let group = hasher.hash_one((object, severity, reason));
+        Self { object, text: hasher.hash_one((group, message)), group }
+    }
+}
+
+/// An event that was written.
+struct Written {
+    text: u64,
+    name: Box<str>,
+    count: i64,
+}
+
 /// What was written of one object before.
 struct Seen {
-    /// Events of one text: their object's name and count.
-    written: HashMap<Happening, (String, i64)>,
-    /// Texts per reason, and when counting them began.
-    similar: HashMap<(Severity, String), (u32, Wall)>,
+    /// The last few events, oldest first.
+    written: Vec<Written>,
+    /// Texts per group, and when counting them began.
+    similar: Vec<(u64, u32, Wall)>,
     /// How many more may be written, and since when.
     tokens: f64,
     refilled: Wall,
@@ -161,7 +195,8 @@ struct Writer {
     client: Arc<dyn Client>,
     source: Value,
     component: String,
-    seen: HashMap<Regarding, Seen>,
+    hasher: RandomState,
+    seen: HashMap<u64, Seen>,
 }
 
 impl Writer {
@@ -189,14 +224,16 @@ impl Writer {
             let middle = ages[ages.len() / 2];
             self.seen.retain(|_, seen| seen.refilled > middle);
         }
-        // Another revision of an object is the same object.
-        let object = Regarding { resource_version: String::new(), ..happening.regarding.clone() };
-        let seen = self.seen.entry(object).or_insert_with(|| Seen::new(now));
+        let before = Identity::of(&happening, &self.hasher);
+        let seen = self.seen.entry(before.object).or_insert_with(|| Seen::new(now));
         if !seen.admit(now) {
             return None;
         }
-        seen.join_similar(&mut happening, now);
-        let known = seen.written.get(&same(&happening)).cloned();
+        if seen.joins_similar(before, now) {
+            happening.message = format!("(combined from similar events): {}", happening.message);
+        }
+        let text = Identity::of(&happening, &self.hasher).text;
+        let known = seen.find(text).map(|written| (written.name.to_string(), written.count));
         Some((happening, known))
     }
 
@@ -248,9 +285,13 @@ impl Writer {
     }
 
     fn remember(&mut self, happening: &Happening, name: &str, count: i64) {
-        let object = Regarding { resource_version: String::new(), ..happening.regarding.clone() };
-        if let Some(seen) = self.seen.get_mut(&object) {
-            seen.written.insert(same(happening), (name.to_owned(), count));
+        let identity = Identity::of(happening, &self.hasher);
+        if let Some(seen) = self.seen.get_mut(&identity.object) {
+            seen.written.retain(|written| written.text != identity.text);
+            if seen.written.len() >= limits::EVENT_TEXTS_MAX {
+                seen.written.remove(0);
+            }
+            seen.written.push(Written { text: identity.text, name: name.into(), count });
         }
     }
 }
@@ -260,17 +301,11 @@ fn namespace(regarding: &Regarding) -> &str {
     if regarding.namespace.is_empty() { "default" } else { &regarding.namespace }
 }
 
-/// What makes two events one: everything but the object's revision.
-fn same(happening: &Happening) -> Happening {
-    let regarding = Regarding { resource_version: String::new(), ..happening.regarding.clone() };
-    Happening { regarding, ..happening.clone() }
-}
-
 impl Seen {
     fn new(now: Wall) -> Self {
         Self {
-            written: HashMap::new(),
-            similar: HashMap::new(),
+            written: Vec::new(),
+            similar: Vec::new(),
             tokens: limits::EVENT_BURST,
             refilled: now,
         }
@@ -288,21 +323,27 @@ impl Seen {
         admitted
     }
 
-    /// After ten texts of one reason within ten minutes, they count as one.
-    fn join_similar(&mut self, happening: &mut Happening, now: Wall) {
-        let group = (happening.severity, happening.reason.clone());
-        let known = self.written.contains_key(&same(happening));
-        let (count, since) = self.similar.entry(group).or_insert((0, now));
+    fn find(&self, text: u64) -> Option<&Written> {
+        self.written.iter().find(|written| written.text == text)
+    }
+
+    /// Whether the event counts as one with others: so do those after ten texts of one reason
+    /// within ten minutes.
+    fn joins_similar(&mut self, event: Identity, now: Wall) -> bool {
+        let known = self.find(event.text).is_some();
+        let at = self.similar.iter().position(|(group, ..)| *group == event.group);
+        let at = at.unwrap_or_else(|| {
+            self.similar.push((event.group, 0, now));
+            self.similar.len() - 1
+        });
+        let (_, count, since) = &mut self.similar[at];
         if now.since(*since) > limits::EVENT_SIMILAR_INTERVAL {
             (*count, *since) = (0, now);
         }
-        if known {
-            return;
+        if !known {
+            *count += 1;
         }
-        *count += 1;
-        if *count > limits::EVENT_SIMILAR_MAX {
-            happening.message = format!("(combined from similar events): {}", happening.message);
-        }
+        !known && *count > limits::EVENT_SIMILAR_MAX
     }
 }
 
@@ -334,17 +375,22 @@ mod tests {
     #[test]
     fn floods_of_similar_events_are_joined() {
         let start = Wall::from_seconds(1_000);
-        let mut seen = Seen::new(start);
-        for i in 0..10 {
-            let mut one = happening(&i.to_string());
-            seen.join_similar(&mut one, start);
-            assert_eq!(one.message, i.to_string());
-        }
-        let mut more = happening("x");
-        seen.join_similar(&mut more, start);
-        assert_eq!(more.message, "(combined from similar events): x");
-        let mut later = happening("y");
-        seen.join_similar(&mut later, start.after(Duration::from_secs(601)));
-        assert_eq!(later.message, "y");
+        let (mut seen, hasher) = (Seen::new(start), RandomState::new());
+        let mut joins =
+            |text: &str, now| seen.joins_similar(Identity::of(&happening(text), &hasher), now);
+        assert!((0..10).all(|i| !joins(&i.to_string(), start)));
+        assert!(joins("x", start));
+        assert!(!joins("y", start.after(Duration::from_secs(601))));
+    }
+
+    #[test]
+    fn a_revision_makes_no_other_event() {
+        let hasher = RandomState::new();
+        let one = happening("x");
+        let mut other = one.clone();
+        other.regarding.resource_version = "7".into();
+        let [a, b, c] = [&one, &other, &happening("y")].map(|h| Identity::of(h, &hasher));
+        assert_eq!((a.object, a.text), (b.object, b.text));
+        assert!(a.object == c.object && a.group == c.group && a.text != c.text);
     }
 }

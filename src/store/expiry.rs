@@ -25,10 +25,18 @@ impl Expiries {
         }
     }
 
-    /// Takes the keys that have expired by `now`, at most `max`.
-    pub(super) fn take(&mut self, now: i64, max: usize) -> Vec<Key> {
+    /// How many keys expire.
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Takes the keys that have expired by `now`, and the next ones where more than `kept` are
+    /// left; at most `max`.
+    pub(super) fn take(&mut self, now: i64, kept: usize, max: usize) -> Vec<Key> {
         let mut due = Vec::new();
-        while due.len() < max && self.next().is_some_and(|time| time <= now) {
+        while due.len() < max
+            && self.next().is_some_and(|time| time <= now || self.times.len() > kept)
+        {
             if let Some(Reverse((_, key))) = self.order.pop() {
                 self.times.remove(&key);
                 due.push(key);
@@ -61,9 +69,21 @@ mod tests {
         expiries.set(&key("a"), Some(10));
         expiries.set(&key("b"), Some(20));
         expiries.set(&key("a"), Some(30));
-        assert_eq!(expiries.take(25, 9), [key("b")]);
+        assert_eq!(expiries.take(25, 9, 9), [key("b")]);
         assert_eq!(expiries.next(), Some(30));
         expiries.set(&key("a"), None);
         assert_eq!(expiries.next(), None);
+    }
+
+    #[test]
+    fn beyond_what_is_kept_the_oldest_go_early() {
+        let key = |name: &str| Key::new(&GroupResource::new("", "events"), "n", name);
+        let mut expiries = Expiries::default();
+        for (name, time) in [("a", 10), ("b", 30), ("c", 20)] {
+            expiries.set(&key(name), Some(time));
+        }
+        assert_eq!(expiries.take(0, 3, 9), []);
+        assert_eq!(expiries.take(0, 1, 9), [key("a"), key("c")]);
+        assert_eq!(expiries.len(), 1);
     }
 }

@@ -209,9 +209,11 @@ impl Writer {
         }
     }
 
-    /// Removes what has expired, without waiting for the disk.
+    /// Removes what has expired, or is too much of its kind, without waiting for the disk.
     fn expire(&mut self, batch: &mut Batch) {
-        let due = self.expiries.take(clock::now().seconds(), limits::COMMIT_BATCH_MAX);
+        let others = self.history.len().saturating_sub(self.expiries.len());
+        let kept = others.max(limits::EXPIRING_MIN);
+        let due = self.expiries.take(clock::now().seconds(), kept, limits::COMMIT_BATCH_MAX);
         for key in due {
             if let Some(object) = self.current(batch, &key) {
                 let revision = object.header.revision;
