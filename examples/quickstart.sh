@@ -1,12 +1,16 @@
 #!/bin/sh
 # From nothing to a running application: installs rk (building it where there is no executable),
-# waits until the node is Ready, and applies the guestbook.
+# waits until the node is Ready, and applies the guestbook. The images are made on the spot; where
+# they are already, GUESTBOOK_IMAGES names the folder with the archives.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export KUBECONFIG=/etc/rk/rk.yaml
 
 "$here/../install.sh" server
-kubectl() { if command -v kubectl >/dev/null 2>&1; then command kubectl "$@"; else rk kubectl "$@"; fi; }
+if ! command -v kubectl >/dev/null 2>&1; then
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends kubernetes-client >/dev/null
+fi
 
 echo "waiting for the node"
 deadline=$(($(date +%s) + 120))
@@ -15,9 +19,12 @@ until kubectl wait --for=condition=Ready node --all --timeout=30s 2>/dev/null; d
     sleep 0.2
 done
 
-images=$(mktemp -d)
-trap 'rm -rf "$images"' EXIT
-"$here/guestbook/images.sh" "$images"
+images=${GUESTBOOK_IMAGES:-}
+if [ -z "$images" ]; then
+    images=$(mktemp -d)
+    trap 'rm -rf "$images"' EXIT
+    "$here/guestbook/images.sh" "$images"
+fi
 for archive in "$images"/*.tar; do rk images import "$archive"; done
 
 kubectl apply -f "$here/guestbook/guestbook.yaml"

@@ -18,7 +18,7 @@ need_packages() {
 }
 
 need_packages curl musl-tools busybox-static nftables iproute2 docker-registry apache2-utils \
-    redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd
+    redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd shellcheck procps
 [ "$(uname -m)" != x86_64 ] || tests/kernel.sh
 command -v kubectl >/dev/null || need_packages kubernetes-client
 rustup target add x86_64-unknown-linux-musl >/dev/null 2>&1

@@ -381,7 +381,7 @@ impl Cluster {
 }
 
 /// Nothing of the tester's own environment reaches what is tested.
-fn clean(command: &mut Command, home: &Path) {
+pub fn clean(command: &mut Command, home: &Path) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("RK_") || text.starts_with("KUBE") {

@@ -23,6 +23,7 @@ mod load;
 mod net;
 mod node;
 mod oci;
+mod product;
 mod readme;
 mod registry;
 mod rolling;
