@@ -11,6 +11,7 @@ use super::schema::Schema;
 use super::status::{Cause, Details, Status};
 use super::tree::{Map, Value};
 
+pub mod apply;
 mod operations;
 mod order;
 mod strategic;

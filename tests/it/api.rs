@@ -1,6 +1,7 @@
 //! What an object is: encodings and patches, compared with Kubernetes' own code.
 #![allow(clippy::expect_used, reason = "a test that cannot go on says where")]
 
+mod apply;
 mod codec;
 mod custom;
 mod mutate;

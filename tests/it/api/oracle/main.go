@@ -23,6 +23,7 @@ type request struct {
 	Original json.RawMessage `json:"original"` // an object
 	Patch    json.RawMessage `json:"patch"`
 	Bytes    []byte          `json:"bytes"` // protobuf
+	Writing  writing         `json:"writing"`
 }
 
 // answer is the result; Error is the error's text if the operation failed.
@@ -89,6 +90,8 @@ func serve(asked request, given *answer) (err error) {
 		return merge(asked.Original, asked.Patch, given)
 	case "json-patch":
 		return jsonPatch(asked.Original, asked.Patch, given)
+	case "manage":
+		return manage(gvk, asked.Original, asked.Patch, asked.Writing, given)
 	case "openapi-v2":
 		return openapiV2([]byte(asked.Text), asked.Bytes, given)
 	case "openapi-v3":
