@@ -10,6 +10,7 @@
 //! what is around it is that of `k8s.io/apimachinery`'s `managedfields`. Both are oracles of the
 //! tests.
 
+use super::super::codec::yaml;
 use super::super::schema::Schema;
 use super::super::status::{Details, Status};
 use super::super::tree::{Map, Value};
@@ -124,6 +125,35 @@ impl From<Error> for Status {
                 status.details = Some(Box::new(Details { causes, ..Details::default() }));
                 status
             }
+        }
+    }
+}
+
+/// What somebody wants an object to have, as it was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The object, in no particular shape: what its values look like is for its type to say.
+    pub object: Value,
+    /// Fields that the text has twice.
+    pub findings: Vec<String>,
+}
+
+impl Config {
+    /// Reads a body of `application/apply-patch+yaml`.
+    ///
+    /// # Errors
+    /// Text that is no YAML or JSON.
+    pub fn read(text: &[u8]) -> Result<Self, Error> {
+        let decoded = yaml::decode(text, &Schema::default())
+            .map_err(|error| Error::BadRequest(format!("error decoding patch: {error}")))?;
+        match decoded.value {
+            object @ Value::Object(_) => Ok(Self { object, findings: decoded.findings }),
+            Value::Null => Ok(Self { object: Value::object(), findings: decoded.findings }),
+            other => Err(Error::BadRequest(format!(
+                "error decoding patch: json: cannot unmarshal {} into Go value of type \
+                 map[string]interface {{}}",
+                other.kind_name()
+            ))),
         }
     }
 }

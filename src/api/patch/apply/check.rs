@@ -127,7 +127,8 @@ fn go_syntax(value: &Value) -> String {
     let shown = match value {
         Value::Str(text) => quote(text),
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| format!("{}:{}", quote(key), literal(value)));
+            let fields =
+                fields.iter().map(|(key, value)| format!("{}:{}", quote(key), literal(value)));
             format!("map[string]interface {{}}{{{}}}", fields.collect::<Vec<_>>().join(", "))
         }
         Value::Array(items) => {

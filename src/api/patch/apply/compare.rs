@@ -149,9 +149,7 @@ fn in_list(list: &List<'_>, old: &[Value], new: &[Value], place: &mut Place) {
 fn items(list: &List<'_>, old: &[&Value], new: &[&Value]) -> Place {
     let first = |items: &[&'_ Value]| items.first().map(|&item| item.clone());
     match (old, new) {
-        ([] | [_], [] | [_]) => {
-            at(old.first().copied(), new.first().copied(), list.elem)
-        }
+        ([] | [_], [] | [_]) => at(old.first().copied(), new.first().copied(), list.elem),
         ([_, _, ..], [_, _, ..]) => {
             let same = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| equal(a, b));
             Place { modified: !same, ..Place::default() }

@@ -182,6 +182,13 @@ pub(super) fn show(element: &str, out: &mut String) {
 fn shown(value: &Value) -> String {
     match value {
         Value::Str(text) => quote(text),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| format!("{key}={}", shown(value))).collect()
+        }
         value => value.to_string(),
     }
 }

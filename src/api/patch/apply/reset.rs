@@ -50,9 +50,7 @@ impl Reset {
                 &["spec", "initContainers", "*", "resources"],
                 &["spec", "initContainers", "*", "resizePolicy"],
             ]),
-            ("deployments.apps", "status") => {
-                Self::These(&[&["spec"], &["metadata", "labels"]])
-            }
+            ("deployments.apps", "status") => Self::These(&[&["spec"], &["metadata", "labels"]]),
             (storage, "status") if custom || keeps_metadata(storage) => {
                 Self::These(METADATA_AND_SPEC)
             }
@@ -97,7 +95,8 @@ mod tests {
 
     #[test]
     fn each_path_leaves_out_what_it_does_not_write() {
-        let left = |reset: Reset, path: &[&str]| reset.filter(Set::of_fields(path)).has_fields(path);
+        let left =
+            |reset: Reset, path: &[&str]| reset.filter(Set::of_fields(path)).has_fields(path);
         let pods = Reset::of("pods", "", true, false);
         assert!(left(pods, &["spec", "nodeName"]) && !left(pods, &["status", "phase"]));
         let status = Reset::of("pods", "status", true, false);

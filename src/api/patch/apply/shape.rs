@@ -206,14 +206,24 @@ impl<'a> List<'a> {
         }
     }
 
-    /// What an absent key field counts as.
+    /// What an absent key field counts as: the declared default, or the zero value of what is
+    /// always written.
     pub(super) fn key_default(&self, name: &str) -> Option<Value> {
-        let map = self.elem.atom().map?;
-        let text = match map.entry(name) {
-            (Type::Node(node, _), true) => node.default_text(),
-            _ => "",
-        };
-        Value::parse(text.as_bytes()).ok()
+        let fields = self.elem.atom().map?.fields?;
+        let field = fields.field(name)?;
+        let node = field.node();
+        if !node.default_text().is_empty() {
+            return Value::parse(node.default_text().as_bytes()).ok();
+        }
+        if node.is_structural() || field.is_pointer() || field.omits_empty() {
+            return None;
+        }
+        match node.kind() {
+            Kind::Bool => Some(false.into()),
+            Kind::Int32 | Kind::Int64 | Kind::Float => Some(0.into()),
+            Kind::String => Some("".into()),
+            _ => None,
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -137,8 +139,40 @@ func manage(gvk schema.GroupVersionKind, original, given []byte, w writing, resu
 		return err
 	}
 	w.date(written.(*unstructured.Unstructured))
-	result.JSON, err = json.Marshal(written)
+	stored, err := asStored(written.(*unstructured.Unstructured))
+	if err == nil {
+		result.JSON, err = json.Marshal(stored)
+	}
 	return err
+}
+
+// asStored gives an object the form in which it comes back from the store: of known kinds protobuf
+// drops what is empty, of others the metadata is typed.
+func asStored(object *unstructured.Unstructured) (runtime.Object, error) {
+	gvk := object.GroupVersionKind()
+	if !scheme.Recognizes(gvk) {
+		var metadata metav1.ObjectMeta
+		fields, _ := object.Object["metadata"].(map[string]interface{})
+		err := runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &metadata)
+		if err == nil {
+			object.Object["metadata"], err = runtime.DefaultUnstructuredConverter.ToUnstructured(&metadata)
+		}
+		return object, err
+	}
+	typed, err := scheme.New(gvk)
+	if err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, typed); err != nil {
+		return nil, err
+	}
+	typed.GetObjectKind().SetGroupVersionKind(gvk)
+	var packed bytes.Buffer
+	if err := protobufWire.Encode(typed, &packed); err != nil {
+		return nil, err
+	}
+	stored, _, err := protobufWire.Decode(packed.Bytes(), &gvk, nil)
+	return stored, err
 }
 
 func parse(text []byte) (runtime.Object, error) {
