@@ -108,7 +108,7 @@ fn handle(atom: &Atom<'_>, old: Option<&Value>, new: Option<&Value>, place: &mut
         && let Some(list) = &atom.list
     {
         let [l, r] = [old, new].map(|v| v.map(Value::items).unwrap_or_default());
-        if !list.is_atomic() && !(l.is_empty() && r.is_empty()) {
+        if !list.is_atomic() && (!l.is_empty() || !r.is_empty()) {
             in_list(list, l, r, place);
             return false;
         }

@@ -24,7 +24,7 @@ fn at(live: Option<&Value>, config: Option<&Value>, ty: Type<'_>) -> Option<Valu
         && let Some(list) = &atom.list
     {
         let [l, r] = [live, config].map(|v| v.map(Value::items).unwrap_or_default());
-        if !list.is_atomic() && !(l.is_empty() && r.is_empty()) {
+        if !list.is_atomic() && (!l.is_empty() || !r.is_empty()) {
             return in_list(list, l, r);
         }
     }
