@@ -150,7 +150,7 @@ impl Kind {
             ("writing", writing),
         ];
         let answer = oracle.ask_kind("manage", &self.gvk, asked);
-        answer.object().map(Value::clone).map_err(str::to_owned)
+        answer.object().cloned().map_err(str::to_owned)
     }
 }
 
