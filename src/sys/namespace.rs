@@ -78,8 +78,9 @@ pub fn loopback_up() -> io::Result<()> {
     )?;
     // SAFETY: the structure is plain data, for which zero is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        // Signed on x86, unsigned on arm.
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     interface_flags(&socket, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: the kernel has just filled in the flags member of the union.
