@@ -17,7 +17,8 @@ pub const NODE_PORT: u16 = 30090;
 const REPLICAS: usize = 20;
 
 /// Web servers that say which version they are, and end at once when they are told to, so that
-/// whoever is led to one after its two seconds fails; and a service in front of them.
+/// whoever is led to one after its two seconds fails; and a service in front of them. What they
+/// request keeps them from starving while the machine is busy.
 pub fn web(replicas: usize) -> String {
     WEB.replace("REPLICAS", &replicas.to_string())
 }
@@ -44,6 +45,7 @@ spec:
           trap "kill $!" TERM
           wait
         ports: [{name: http, containerPort: 8080}]
+        resources: {requests: {cpu: 20m}}
         readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
         lifecycle: {preStop: {sleep: {seconds: 2}}}
 ---
