@@ -109,8 +109,8 @@ impl Fresh {
              ip -o -details link | sed 's/ qlen.*//' | cut -c1-120
              ip -4 -o address; ip -4 route show table all; nft list tables
              find /sys/fs/cgroup -mindepth 2 -type d | sort
-             for one in /proc/[0-9]*; do tr '\\0\\n' '  ' 2>/dev/null <$one/cmdline | grep -v -e nsenter -e 'sh -euc' \
-                 -e ^tr -e ^sort || true; done",
+             for one in /proc/[0-9]*; do tr '\\0\\n' '  ' 2>/dev/null <$one/cmdline | grep -v \
+                 -e nsenter -e 'sh -euc' -e ^tr -e ^sort || true; done",
         )
         .ok()
     }
