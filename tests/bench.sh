@@ -18,7 +18,7 @@ case "${1:-}" in
     exit 2
     ;;
 esac
-for peer in target/tmp/upstream-*; do
+for peer in target/tmp/upstream-* target/*/tmp/upstream-*; do
     if [ -x "$peer" ]; then export BENCH_PEER="${BENCH_PEER:-$PWD/$peer}"; fi
 done
 # What ships is measured; the test program around it need not be built for speed.

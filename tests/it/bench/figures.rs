@@ -100,7 +100,10 @@ impl Report {
             text.push_str("| what | rk | kube-apiserver, etcd | ratio |\n|---|---|---|---|\n");
         }
         for (own, peer) in beside {
-            let ratio = significant(own.value / peer.value);
+            let ratio = match peer.value {
+                0.0 => "–".to_owned(),
+                value => significant(own.value / value),
+            };
             let _ = writeln!(text, "| {} | {} | {} | {ratio} |", own.what, own.told, peer.told);
         }
         text
