@@ -4,6 +4,8 @@
 //! lock is held from the choice of an address until its write is published, so that no address is
 //! given twice; a write that fails or is a dry run needs no undoing, and a deletion no release.
 
+mod families;
+
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -75,7 +77,8 @@ impl Allocator {
             taken.forget(old);
         }
         let mut errors = Errors::default();
-        if wants_address(service) {
+        families::choose(service, old, &mut errors);
+        if errors.is_empty() && wants_address(service) {
             self.address(&taken, service, &mut errors);
         }
         if wants_ports(service) {
