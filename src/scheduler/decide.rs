@@ -20,19 +20,20 @@ pub enum Decision {
 pub fn decide(cluster: &Cluster, pod: &Value, share: &Share, tie: usize) -> Decision {
     let mut fitting: Vec<&NodeInfo> = Vec::new();
     let mut objections: BTreeMap<String, usize> = BTreeMap::new();
-    let mut total = 0usize;
+    let (mut total, mut lasting) = (0usize, 0usize);
     for node in cluster.nodes() {
         total += 1;
-        let reasons = filter::reasons(pod, share, node);
-        if reasons.is_empty() {
+        let objection = filter::objection(pod, share, node);
+        if objection.reasons.is_empty() {
             fitting.push(node);
         }
-        for reason in reasons {
+        lasting += usize::from(objection.lasting);
+        for reason in objection.reasons {
             *objections.entry(reason).or_default() += 1;
         }
     }
     match fitting.as_slice() {
-        [] => Decision::Unschedulable(message(total, &objections)),
+        [] => Decision::Unschedulable(message(total, lasting, &objections)),
         [only] => Decision::Bind(only.name.clone()),
         several => Decision::Bind(best(pod, share, several, tie)),
     }
@@ -47,14 +48,27 @@ fn best(pod: &Value, share: &Share, nodes: &[&NodeInfo], tie: usize) -> String {
 }
 
 /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`
-fn message(total: usize, objections: &BTreeMap<String, usize>) -> String {
+fn message(total: usize, lasting: usize, objections: &BTreeMap<String, usize>) -> String {
     if total == 0 {
         return "no nodes available to schedule pods".into();
     }
     let mut parts: Vec<String> =
         objections.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     parts.sort();
-    format!("0/{total} nodes are available: {}.", parts.join(", "))
+    let why = parts.join(", ");
+    let preemption = preemption(total - lasting, lasting);
+    format!("0/{total} nodes are available: {why}. preemption: {preemption}.")
+}
+
+/// What ending other pods would do: all have the same priority, so that none gives way.
+fn preemption(crowded: usize, lasting: usize) -> String {
+    let parts = [
+        (crowded, "No preemption victims found for incoming pod"),
+        (lasting, "Preemption is not helpful for scheduling"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, why)| format!("{count} {why}")).collect();
+    format!("0/{} nodes are available: {}", crowded + lasting, parts.join(", "))
 }
 
 #[cfg(test)]
@@ -108,7 +122,7 @@ mod tests {
         assert_eq!(
             decision(&two, ASKS),
             Decision::Unschedulable(
-                "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}."
+                "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {k: v}. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
                     .into()
             )
         );

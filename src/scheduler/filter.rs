@@ -10,10 +10,31 @@ type Filter = fn(&Value, &Share, &NodeInfo) -> Vec<String>;
 /// Filters in the order in which kube-scheduler runs them.
 const FILTERS: [Filter; 6] = [unschedulable, node_name, taints, affinity, ports, fits];
 
-/// Why a pod cannot run on a node: the reasons of the first filter that objects; none when it can.
-pub(super) fn reasons(pod: &Value, share: &Share, node: &NodeInfo) -> Vec<String> {
-    let mut objections = FILTERS.iter().map(|filter| filter(pod, share, node));
-    objections.find(|reasons| !reasons.is_empty()).unwrap_or_default()
+/// How many of them object to what the node is, which no other pod's end would change.
+const LASTING: usize = 4;
+
+/// Why a pod cannot run on a node.
+#[derive(Default)]
+pub(super) struct Objection {
+    /// The reasons of the first filter that objects; none when the pod can run there.
+    pub(super) reasons: Vec<String>,
+    /// Whether it would still not fit if the node were empty.
+    pub(super) lasting: bool,
+}
+
+/// What the filters say to a pod on a node.
+pub(super) fn objection(pod: &Value, share: &Share, node: &NodeInfo) -> Objection {
+    for (at, filter) in FILTERS.iter().enumerate() {
+        let reasons = filter(pod, share, node);
+        if !reasons.is_empty() {
+            return Objection { reasons, lasting: at < LASTING || is_too_small(share, node) };
+        }
+    }
+    Objection::default()
+}
+
+fn is_too_small(share: &Share, node: &NodeInfo) -> bool {
+    share.requests().iter().any(|(name, amount)| amount > node.allocatable.get(name))
 }
 
 fn tolerations(pod: &Value) -> &[Value] {
