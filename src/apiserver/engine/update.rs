@@ -186,9 +186,9 @@ fn prepare(ask: &Ask, object: &mut Value, old: &Value) {
         "" => rules.prepare_update(object, old, context()),
         subresource => rules.prepare_subresource(subresource, object, old),
     }
-    // A binding writes the spec, and yet is no change of what is wanted (KEP-5067).
-    let counts = ask.subresource != "binding" && rules.counts_generations(object);
-    if counts && rules.raises_generation(object, old) {
+    // What a pod is bound to, and the revision that a status brings, are nobody's new wish.
+    let wish = !matches!(ask.subresource, "status" | "binding");
+    if wish && rules.counts_generations(object) && rules.raises_generation(object, old) {
         object.entry("metadata").set("generation", old.generation() + 1);
     }
 }

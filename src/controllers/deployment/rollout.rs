@@ -260,7 +260,9 @@ impl<'a> Rollout<'a> {
         }
         let annotations = Value::from([(REVISION, revision.into())]);
         let patch = Value::from([("metadata", Value::from([("annotations", annotations)]))]);
-        Some(calls::merge(&DEPLOYMENTS, &self.key, patch).into())
+        // By way of the status, as upstream: the Deployment's generation is its users' to raise.
+        let call = calls::merge(&DEPLOYMENTS, &self.key, patch);
+        Some(Call { subresource: "status", ..call }.into())
     }
 
     fn key_of(&self, set: &ReplicaSet) -> Key {
