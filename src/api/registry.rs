@@ -157,6 +157,11 @@ pub trait Rules: Send + Sync {
     ) {
     }
 
+    /// The warning that goes with every answer about a resource that is on its way out.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Warnings for the client (`Warning: 299`), as for deprecated fields. `old` is null on create.
     fn warnings(&self, _object: &Value, _old: &Value) -> Vec<String> {
         Vec::new()

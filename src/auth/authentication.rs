@@ -17,12 +17,14 @@ use super::service_account::Tokens;
 use super::{ANONYMOUS, AUTHENTICATED, Authenticator, Peer, UserInfo, x509};
 use crate::api::status::Status;
 use crate::pki::tls::ClientVerifier;
-use crate::pki::token::Token;
+use crate::pki::token::{self, Token};
 use crate::pki::{Error, Pki};
 
 /// Paths that answer requests without credentials.
 const ANONYMOUS_PATHS: &[&str] =
     &["/healthz", "/livez", "/readyz", "/version", "/version/", "/cacerts"];
+/// The extra field of a user that says by which credential he is known.
+const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 /// The user of a request that carries the join token.
 const BOOTSTRAP_USER: &str = "system:bootstrap:rk";
 /// The group of that user.
@@ -75,8 +77,10 @@ impl Authentication {
 impl Authenticator for Authentication {
     fn peer(&self, certificates: &[CertificateDer<'_>]) -> Peer {
         let Some(own) = certificates.first() else { return Peer::Unknown };
-        let Some(user) = x509::user(own) else { return Peer::Unknown };
+        let Some(mut user) = x509::user(own) else { return Peer::Unknown };
         if self.users.accepts(certificates) {
+            let print = format!("X509SHA256={}", token::sha256(own));
+            user.extra.insert(CREDENTIAL.into(), vec![print]);
             return Peer::User(Arc::new(user));
         }
         if self.proxies.accepts(certificates) {

@@ -129,7 +129,12 @@ fn digest_of(bytes: &[u8]) -> digest::Digest {
 
 /// SHA-256 in hex: of a certificate in a token, of a secret that is kept to be compared with.
 pub fn hash(authority_pem: &str) -> String {
-    hex(digest_of(authority_pem.as_bytes()).as_ref())
+    sha256(authority_pem.as_bytes())
+}
+
+/// SHA-256 in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(digest_of(bytes).as_ref())
 }
 
 fn hex(bytes: &[u8]) -> String {

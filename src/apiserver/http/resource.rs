@@ -36,22 +36,36 @@ impl Front {
             return self.connect(&ask, info, path, request).await;
         }
         check_served(&ask, info.verb)?;
+        let mut response = self.served(&ask, info, request).await?;
+        if let Some(warning) = ask.resource.rules.deprecation() {
+            output::warn(response.headers_mut(), &[warning.to_owned()]);
+        }
+        Ok(response)
+    }
+
+    /// Answers a request for objects.
+    async fn served(
+        &self,
+        ask: &Ask,
+        info: &RequestInfo,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
         match info.verb {
-            "get" => self.get(&ask, &info.query, headers),
-            "list" => self.list(&ask, &info.query, headers),
-            "watch" => self.watch(&ask, &info.query, headers),
+            "get" => self.get(ask, &info.query, headers),
+            "list" => self.list(ask, &info.query, headers),
+            "watch" => self.watch(ask, &info.query, headers),
             "deletecollection" => {
-                let renderer = renderer(&ask, &info.query, headers)?;
+                let renderer = renderer(ask, &info.query, headers)?;
                 let options = delete_options(&info.query, headers, body).await?;
                 let select = ListOptions::from_query(&info.query)?;
-                let list = self.engine.delete_collection(&ask, &select, &options).await?;
+                let list = self.engine.delete_collection(ask, &select, &options).await?;
                 Ok(output::answer(200, renderer.accepted().media.name(), renderer.list(list)?))
             }
             verb => {
-                let renderer = renderer(&ask, &info.query, headers)?;
-                let written = self.write(&ask, verb, &info.query, headers, body).await?;
+                let renderer = renderer(ask, &info.query, headers)?;
+                let written = self.write(ask, verb, &info.query, headers, body).await?;
                 written_answer(&renderer, written)
             }
         }

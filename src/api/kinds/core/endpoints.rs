@@ -43,6 +43,10 @@ impl Rules for Endpoints {
         found
     }
 
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn columns(&self) -> Vec<Column> {
         columns(&[NAME, ("Endpoints", "string", 0, "The addresses that are ready"), AGE])
     }

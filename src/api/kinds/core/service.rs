@@ -402,7 +402,7 @@ fn warnings(object: &Value) -> Vec<String> {
     found
         .extend(say(headless && !spec.get("loadBalancerIP").is_empty(), ignored("loadBalancerIP")));
     found.extend(say(headless && external, ignored("externalIPs")));
-    let sticky = spec.get("sessionAffinity").str() != "None";
+    let sticky = !matches!(spec.get("sessionAffinity").str(), "" | "None");
     found.extend(say(headless && sticky, ignored("SessionAffinity")));
     found.extend(odd_addresses(spec, "externalIPs"));
     let deprecated =

@@ -33,10 +33,14 @@ const COMMON: &[(&str, Rule)] = &[
     ("name", Rule::RequiredText(text::dns_label)),
     ("image", Rule::Required("")),
     ("terminationMessagePolicy", Rule::RequiredOneOf(&["File", "FallbackToLogsOnError"])),
-    ("imagePullPolicy", Rule::RequiredOneOf(&["Always", "IfNotPresent", "Never"])),
     ("ports", Rule::Each(ports)),
     ("env", Rule::Each(env::variables)),
     ("envFrom", Rule::Each(env::sources)),
+];
+
+/// What upstream looks at after the mounts: a refusal lists its reasons in this order.
+const AFTER_MOUNTS: &[(&str, Rule)] = &[
+    ("imagePullPolicy", Rule::RequiredOneOf(&["Always", "IfNotPresent", "Never"])),
     ("resources", Rule::Each(resources::validate)),
 ];
 
@@ -136,6 +140,7 @@ fn ephemeral(list: At<'_>, pod: Pod<'_>, errors: &mut Errors) {
 fn common(container: At<'_>, pod: Pod<'_>, errors: &mut Errors) {
     check::apply(COMMON, container, errors);
     mounts(container, pod, errors);
+    check::apply(AFTER_MOUNTS, container, errors);
     let host_users = pod.spec.get("hostUsers").as_bool() != Some(false);
     security::container(container.field("securityContext"), host_users, errors);
 }
