@@ -21,6 +21,8 @@ need_packages curl musl-tools busybox-static nftables iproute2 docker-registry a
     redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd shellcheck procps
 [ "$(uname -m)" != x86_64 ] || tests/kernel.sh
 command -v kubectl >/dev/null || need_packages kubernetes-client
+# For the newest kubectl and for Kubernetes' own encoders.
+command -v go >/dev/null || [ -x /usr/local/go/bin/go ] || need_packages golang-go
 rustup target add x86_64-unknown-linux-musl >/dev/null 2>&1
 
 # One build serves the program, its unit tests and the integration tests.
