@@ -29,7 +29,7 @@ pub struct Kubectl {
 
 /// The machine's kubectl and the newest.
 pub fn both() -> Vec<Kubectl> {
-    let mut both = vec![Kubectl::of("kubectl".into())];
+    let mut both = vec![Kubectl::of(on_path("kubectl"))];
     match &*NEWEST {
         Ok(program) => both.push(Kubectl::of(program.clone())),
         Err(why) => {
@@ -65,6 +65,12 @@ impl Kubectl {
     pub fn run_with(&self, cluster: &Cluster, words: &[&str], input: &str) -> Ran {
         cluster.machine.finish(&mut self.command(cluster, words), input)
     }
+}
+
+fn on_path(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|p| p.exists());
+    found.unwrap_or_else(|| panic!("there is no {name} on the path"))
 }
 
 /// Builds the newest kubectl, unless that has been done.
