@@ -11,7 +11,7 @@ use super::text::{self, Format};
 use super::{not_yet, table};
 use crate::api::jsonpath::Path;
 use crate::api::meta::Meta;
-use crate::api::registry::{Column, Context, Errors, Rules, column};
+use crate::api::registry::{Column, Context, Errors, Rules};
 use crate::api::time;
 use crate::api::tree::Value;
 
@@ -108,15 +108,48 @@ impl Rules for Definition {
     }
 
     fn columns(&self) -> Vec<Column> {
-        let mut columns = table::columns(&[table::NAME]);
-        columns.push(column("Created At", "date", 0, table::AGE.3));
-        columns
+        table::columns(&[
+            table::NAME,
+            ("Scope", "string", 0, "Cluster/Namespaced"),
+            ("Versions", "string", 0, "Served versions"),
+            ("Created At", "date", 0, table::AGE.3),
+            ("Group", "string", 1, "API group"),
+            ("Kind", "string", 1, "CustomResource kind"),
+            ("ShortNames", "string", 1, "Short names"),
+            ("Established", "boolean", 1, "Established status"),
+        ])
     }
 
     fn row(&self, object: &Value, _context: Context) -> Vec<Value> {
         let created = object.created().map(time::format).unwrap_or_default();
-        vec![object.name().into(), created.into()]
+        let spec = object.get("spec");
+        let names = spec.get("names");
+        let short: Vec<&str> = names.get("shortNames").items().iter().map(Value::str).collect();
+        vec![
+            object.name().into(),
+            spec.get("scope").str().into(),
+            served_versions(spec).into(),
+            created.into(),
+            spec.get("group").str().into(),
+            names.get("kind").str().into(),
+            short.join(",").into(),
+            is_established(object).into(),
+        ]
     }
+}
+
+/// `v1(storage),v2`: the versions that are served.
+fn served_versions(spec: &Value) -> String {
+    let versions = spec.get("versions").items().iter();
+    let served = versions.filter(|version| version.get("served").as_bool() == Some(true));
+    let mut labels: Vec<String> = served
+        .map(|version| match version.get("storage").as_bool() {
+            Some(true) => format!("{}(storage)", version.get("name").str()),
+            _ => version.get("name").str().to_owned(),
+        })
+        .collect();
+    labels.sort();
+    labels.join(",")
 }
 
 /// Whether a condition of a definition is true.

@@ -29,6 +29,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"((Container|Image) ID:).*", "$1 ID"),
         (r"((container|image)ID:).*", "$1 ID"),
         (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "IP"),
+        (r"X509SHA256=[0-9a-f]{64}", "X509SHA256=HASH"),
         // How often an event was seen.
         (r" \(x\d+ over [0-9a-z]+\)", ""),
         (r"\b(\d+) \([0-9a-z]+ ago\)", "$1"),
