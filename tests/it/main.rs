@@ -19,11 +19,8 @@ mod harness;
 mod http;
 mod idle;
 mod images;
-<<<<<<< HEAD
-mod load;
-=======
 mod kubectl;
->>>>>>> 312d8d4 (Compare kubectl's quick start with a real control plane)
+mod load;
 mod net;
 mod node;
 mod oci;
