@@ -5,9 +5,11 @@
 //! else: handlers, patches, discovery and encodings are generic over it.
 
 pub mod codec;
+pub mod cron;
 pub mod jsonpath;
 pub mod kinds;
 pub mod meta;
+pub mod node_selector;
 pub mod patch;
 pub mod quantity;
 pub mod registry;

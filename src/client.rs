@@ -72,6 +72,16 @@ resources! {
     REPLICASETS = "apps", "v1", "replicasets";
     /// Deployments.
     DEPLOYMENTS = "apps", "v1", "deployments";
+    /// DaemonSets.
+    DAEMONSETS = "apps", "v1", "daemonsets";
+    /// StatefulSets.
+    STATEFULSETS = "apps", "v1", "statefulsets";
+    /// ControllerRevisions.
+    CONTROLLERREVISIONS = "apps", "v1", "controllerrevisions";
+    /// Jobs.
+    JOBS = "batch", "v1", "jobs";
+    /// CronJobs.
+    CRONJOBS = "batch", "v1", "cronjobs";
     /// CustomResourceDefinitions.
     CUSTOMRESOURCEDEFINITIONS = "apiextensions.k8s.io", "v1", "customresourcedefinitions";
 }

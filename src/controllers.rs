@@ -7,17 +7,22 @@
 mod account;
 mod backends;
 mod calls;
+mod cronjob;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod everything;
 mod garbage;
+mod history;
+mod job;
 mod namespace;
 mod node;
 mod pods;
 mod queue;
 mod replicaset;
 mod runner;
+mod statefulset;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -48,6 +53,11 @@ fn table(settings: &Settings) -> Vec<Controller> {
         account::root_ca(settings.server_authority.clone()),
         replicaset::controller(),
         deployment::controller(),
+        job::controller(),
+        job::ttl::controller(),
+        cronjob::controller(),
+        daemonset::controller(),
+        statefulset::controller(),
         endpoints::controller(),
         endpointslice::controller(),
         node::lifecycle(clock::now()),

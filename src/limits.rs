@@ -147,6 +147,16 @@ pub const RECONCILE_WORKERS: usize = 4;
 pub const EVENTS_PER_READ: usize = 256;
 /// Pods that one reconcile of a replica controller makes or deletes, as upstream's.
 pub const REPLICA_BURST: usize = 500;
+/// How long a failed pod of a daemon set stays before another takes its place: a node that refuses
+/// it will do so again at once.
+pub const DAEMON_BACKOFF: Duration = Duration::from_secs(10);
+/// Pods of a job whose end is written down but not yet counted, as upstream's: their UIDs make up
+/// some 20 kB of its status.
+pub const JOB_UNCOUNTED_MAX: usize = 500;
+/// The first delay before a failed pod of a job is replaced, as upstream's.
+pub const JOB_BACKOFF_FIRST: Duration = Duration::from_secs(10);
+/// The longest such delay, as upstream's.
+pub const JOB_BACKOFF_MAX: Duration = Duration::from_secs(600);
 /// Endpoints in one EndpointSlice, upstream's default.
 pub const ENDPOINTS_PER_SLICE: usize = 100;
 /// Addresses in one Endpoints object, upstream's limit.

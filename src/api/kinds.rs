@@ -12,9 +12,11 @@ pub mod not_yet;
 pub mod selector;
 pub mod table;
 pub mod text;
+pub mod workload;
 
 pub mod apps;
 pub mod authorization;
+pub mod batch;
 pub mod coordination;
 pub mod core;
 pub mod custom;

@@ -19,6 +19,7 @@ mod apiextensions;
 mod apps;
 mod authentication;
 mod authorization;
+mod batch;
 mod coordination;
 mod core;
 mod discovery;
@@ -35,6 +36,7 @@ pub fn builtin() -> Registry {
         apps::GROUP,
         authentication::GROUP,
         authorization::GROUP,
+        batch::GROUP,
         coordination::GROUP,
         discovery::GROUP,
         events::GROUP,
@@ -129,6 +131,9 @@ pub trait Rules: Send + Sync {
     /// Before a create: drops what clients may not set (status, where there is the subresource).
     fn prepare_create(&self, _object: &mut Value, _context: Context) {}
 
+    /// Before a create, once the object has its name and UID: what is made of them.
+    fn identify(&self, _object: &mut Value) {}
+
     /// Before an update of the main resource: restores what it may not change (status).
     fn prepare_update(&self, _object: &mut Value, _old: &Value, _context: Context) {}
 
@@ -186,6 +191,12 @@ pub trait Rules: Send + Sync {
     /// at once, as for all kinds but pods.
     fn grace_period_s(&self, _object: &Value, _asked_s: Option<i64>) -> Option<i64> {
         None
+    }
+
+    /// Whether dependents outlive an object whose deletion does not say what becomes of them. Only
+    /// for kinds that are older than garbage collection.
+    fn orphans_dependents(&self) -> bool {
+        false
     }
 
     /// Whether something besides `metadata.finalizers` holds up the deletion of an object, such as
@@ -408,7 +419,14 @@ impl Errors {
 
     /// `Invalid value: "x": why`.
     pub fn invalid(&mut self, field: impl Into<String>, value: &Value, why: &str) {
-        self.push("FieldValueInvalid", field, format!("Invalid value: {}: {why}", shown(value)));
+        let colon = if why.is_empty() { "" } else { ": " };
+        let message = format!("Invalid value: {}{colon}{why}", shown(value));
+        self.push("FieldValueInvalid", field, message);
+    }
+
+    /// `Invalid value: why`, where the value is too long to be shown.
+    pub fn invalid_unshown(&mut self, field: impl Into<String>, why: &str) {
+        self.push("FieldValueInvalid", field, format!("Invalid value: {why}"));
     }
 
     /// `Forbidden: why`.

@@ -2,25 +2,86 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector as TypedSelector, OwnerReference, Time,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::calls;
-use super::runner::decode;
+use super::runner::{Step, Told, Views, decode};
 use crate::api::meta::Key;
 use crate::api::selector::LabelSelector;
 use crate::api::tree::Value;
-use crate::client::{Call, Gvr};
-use crate::history::{Object, Snapshot};
+use crate::client::events::Regarding;
+use crate::client::{Call, Gvr, PODS};
+use crate::history::{Event, Object, Snapshot};
 use crate::util::clock::Wall;
 
 /// A typed selector, ready to match. One that does not parse matches nothing: validation refused it
 /// long before.
 pub fn selector(typed: &TypedSelector) -> LabelSelector {
     LabelSelector::from_object(&calls::tree(typed)).unwrap_or(LabelSelector::nothing())
+}
+
+/// What an event on a dependent concerns among the objects of a kind: its manager, now and before;
+/// for an orphan all whose selector, read off their tree, it matches.
+pub fn concerned(
+    event: &Event,
+    views: &Views,
+    (kind, resource): (&str, &Gvr),
+    selector: impl Fn(&Value) -> LabelSelector,
+) -> Vec<Key> {
+    let states = [Some(&event.object), event.previous.as_ref()].into_iter().flatten();
+    let mut keys: Vec<Key> = states.filter_map(|state| manager(state, kind, resource)).collect();
+    keys.dedup();
+    let header = &event.object.header;
+    if header.controller().is_none() && !event.deleted {
+        let all = views.of(resource).snapshot();
+        let matching = all
+            .in_namespace(&header.key.namespace)
+            .filter(|object| object.tree().is_ok_and(|tree| selector(&tree).matches(header)));
+        keys.extend(matching.map(|object| object.header.key.clone()));
+    }
+    keys
+}
+
+/// The selector at an object's `spec.selector`.
+pub fn own_selector(tree: &Value) -> LabelSelector {
+    let selector = tree.at(&["spec", "selector"]);
+    LabelSelector::from_object(selector).unwrap_or(LabelSelector::nothing())
+}
+
+/// Makes a pod, and tells of it as an event of `regarding`.
+pub fn create(regarding: Regarding, namespace: &str, pod: Value) -> Step {
+    let told =
+        told(regarding, ("SuccessfulCreate", "FailedCreate"), ("Created", "Error creating: "));
+    Step { call: calls::create(&PODS, namespace, pod), told: Some(told) }
+}
+
+/// Deletes a pod, and tells of it as an event of `regarding`.
+pub fn delete(regarding: Regarding, pod: &Pod) -> Step {
+    let told =
+        told(regarding, ("SuccessfulDelete", "FailedDelete"), ("Deleted", "Error deleting: "));
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    Step { call: calls::delete(&PODS, &key(pod), uid), told: Some(told) }
+}
+
+fn told(
+    regarding: Regarding,
+    (success, failure): (&'static str, &'static str),
+    (done, failure_prefix): (&'static str, &'static str),
+) -> Told {
+    Told { regarding, success, message: format!("{done} pod: {{}}"), failure, failure_prefix }
+}
+
+/// A pod's key.
+pub fn key(pod: &Pod) -> Key {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+    Key::new(&PODS.group_resource(), &namespace, &name)
 }
 
 /// The objects that belong to an owner, and what must be done about others.
@@ -84,7 +145,8 @@ pub fn decode_all(objects: &[Arc<Object>]) -> Vec<Pod> {
     objects.iter().filter_map(|object| decode(object)).collect()
 }
 
-fn phase(pod: &Pod) -> &str {
+/// A pod's phase.
+pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
@@ -109,7 +171,13 @@ pub fn ready_since(pod: &Pod) -> Option<Wall> {
 /// When a ready pod is available: ready for `min_ready_s` seconds. `None` when it is not ready.
 pub fn available_at(pod: &Pod, min_ready_s: i32) -> Option<Wall> {
     let wait = u64::try_from(min_ready_s).unwrap_or(0);
-    ready_since(pod).map(|since| since.after(std::time::Duration::from_secs(wait)))
+    ready_since(pod).map(|since| since.after(Duration::from_secs(wait)))
+}
+
+/// When the next ready pod becomes available.
+pub fn next_availability(mine: &[Pod], min_ready: i32, now: Wall) -> Option<Duration> {
+    let times = mine.iter().filter_map(|pod| available_at(pod, min_ready));
+    times.filter(|at| *at > now).min().map(|at| at.since(now))
 }
 
 /// A typed time as wall time.
@@ -120,6 +188,43 @@ pub fn wall(time: &Time) -> Wall {
 /// A wall time as typed, in whole seconds; `None` beyond the range of the type.
 pub fn typed(time: Wall) -> Option<Time> {
     jiff::Timestamp::from_second(time.seconds()).ok().map(Time)
+}
+
+/// When a pod ended: its last container, else when it was no longer ready, else when its deletion
+/// began.
+pub fn ended_at(pod: &Pod) -> Wall {
+    let status = pod.status.as_ref();
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let ends = containers.map(|containers| {
+        let end = |c: &ContainerStatus| {
+            c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref().map(wall)
+        };
+        containers.iter().map(end).collect::<Option<Vec<Wall>>>()
+    });
+    let last_end = ends.flatten().and_then(|ends| ends.into_iter().max());
+    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let unready = conditions.filter(|c| c.type_ == "Ready" && c.status == "False");
+    let unready = unready.filter_map(|c| c.last_transition_time.as_ref()).map(wall).next();
+    let metadata = &pod.metadata;
+    let deletion = metadata.deletion_timestamp.as_ref().map(|end| {
+        let grace = metadata.deletion_grace_period_seconds.unwrap_or(0).unsigned_abs();
+        wall(end).before(Duration::from_secs(grace))
+    });
+    let created = metadata.creation_timestamp.as_ref().map(wall);
+    last_end.or(unready).or(deletion).or(created).unwrap_or(Wall(0))
+}
+
+/// A number or a percentage of `of`, rounded up for surges and down for the rest.
+pub fn share(limit: &IntOrString, of: i32, up: bool) -> i32 {
+    match limit {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => {
+            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+            let product = percent * i64::from(of);
+            let whole = if up { (product + 99) / 100 } else { product / 100 };
+            i32::try_from(whole).unwrap_or(i32::MAX)
+        }
+    }
 }
 
 /// Puts pods in the order in which a controller gives them up, the first to go first: unscheduled,
@@ -184,10 +289,12 @@ pub fn from_template(template: &PodTemplateSpec, owner: &OwnerReference) -> Valu
     ])
 }
 
-/// The owner's name and a dash, shortened so that a name of 63 characters can come of it.
+/// The longest base of which a name of 63 characters can come.
+pub const GENERATED_BASE_MAX: usize = 63 - 5;
+
+/// The owner's name and a dash.
 fn generate_name(owner: &str) -> String {
-    const PREFIX_MAX: usize = 63 - 5 - 1;
-    let end = owner.len().min(PREFIX_MAX);
+    let end = owner.len().min(GENERATED_BASE_MAX - 1);
     format!("{}-", &owner[..end])
 }
 

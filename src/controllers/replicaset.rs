@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::runner::{self, Controller, Moment, Plan, Step, Told, Views};
+use super::runner::{self, Controller, Moment, Plan, Step, Views};
 use super::{calls, pods};
 use crate::api::meta::Key;
 use crate::api::status::Status;
@@ -25,22 +25,8 @@ pub fn controller() -> Controller {
     }
 }
 
-/// A pod concerns its ReplicaSet, now and before; an orphan concerns all whose selector it matches.
 fn of_pod(event: &Event, views: &Views) -> Vec<Key> {
-    let states = [Some(&event.object), event.previous.as_ref()].into_iter().flatten();
-    let mut keys: Vec<Key> =
-        states.filter_map(|pod| pods::manager(pod, "ReplicaSet", &REPLICASETS)).collect();
-    keys.dedup();
-    if event.object.header.controller().is_none() && !event.deleted {
-        let namespace = &event.object.header.key.namespace;
-        let sets = views.of(&REPLICASETS).snapshot();
-        let matching = sets.in_namespace(namespace).filter(|object| {
-            runner::decode::<ReplicaSet>(object)
-                .is_some_and(|set| pods::selector(&set.spec.selector).matches(&event.object.header))
-        });
-        keys.extend(matching.map(|object| object.header.key.clone()));
-    }
-    keys
+    pods::concerned(event, views, ("ReplicaSet", &REPLICASETS), pods::own_selector)
 }
 
 fn reconcile(views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
@@ -64,20 +50,13 @@ fn reconcile(views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
         let changed = ReplicaSet { status: Some(status), ..set.clone() };
         plan.always.push(calls::update_status(&REPLICASETS, key, calls::tree(&changed)));
     }
-    plan.again = next_availability(&mine, set.spec.min_ready_seconds.unwrap_or(0), moment.now);
+    plan.again =
+        pods::next_availability(&mine, set.spec.min_ready_seconds.unwrap_or(0), moment.now);
     plan
 }
 
-fn told(set: &ReplicaSet, success: &'static str, failure: &'static str, deleting: bool) -> Told {
-    let (verb, prefix) =
-        if deleting { ("Deleted", "Error deleting: ") } else { ("Created", "Error creating: ") };
-    Told {
-        regarding: Regarding::to("apps/v1", "ReplicaSet", &calls::tree(set)),
-        success,
-        message: format!("{verb} pod: {{}}"),
-        failure,
-        failure_prefix: prefix,
-    }
+fn regarding(set: &ReplicaSet) -> Regarding {
+    Regarding::to("apps/v1", "ReplicaSet", &calls::tree(set))
 }
 
 /// Makes the pods that are missing, or deletes those that are too many.
@@ -88,27 +67,14 @@ fn scale(set: &ReplicaSet, mine: &[Pod], views: &Views, key: &Key) -> Vec<Step> 
         let crowd = crowd(views, set, &key.namespace);
         pods::sort_for_deletion(&mut active, |pod| crowd.get(node(pod)).copied().unwrap_or(0));
         let surplus = (active.len() - wanted).min(limits::REPLICA_BURST);
-        return active[..surplus].iter().map(|pod| delete(set, pod, key)).collect();
+        return active[..surplus].iter().map(|pod| pods::delete(regarding(set), pod)).collect();
     }
     let Some(template) = set.spec.template.as_ref() else { return Vec::new() };
     let owner = calls::controller_reference("apps/v1", "ReplicaSet", &set.metadata);
     let missing = (wanted - active.len()).min(limits::REPLICA_BURST);
     let pod = pods::from_template(template, &owner);
-    let create = || Step {
-        call: calls::create(&PODS, &key.namespace, pod.clone()),
-        told: Some(told(set, "SuccessfulCreate", "FailedCreate", false)),
-    };
+    let create = || pods::create(regarding(set), &key.namespace, pod.clone());
     std::iter::repeat_with(create).take(missing).collect()
-}
-
-fn delete(set: &ReplicaSet, pod: &Pod, key: &Key) -> Step {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let pod_key = Key::new(&PODS.group_resource(), &key.namespace, name);
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    Step {
-        call: calls::delete(&PODS, &pod_key, uid),
-        told: Some(told(set, "SuccessfulDelete", "FailedDelete", true)),
-    }
 }
 
 fn node(pod: &Pod) -> &str {
@@ -188,10 +154,4 @@ fn conditions(
         conditions.push(known.filter(|k| k.message == new.message).unwrap_or(new));
     }
     (!conditions.is_empty()).then_some(conditions)
-}
-
-/// When the next ready pod becomes available.
-fn next_availability(mine: &[Pod], min_ready: i32, now: Wall) -> Option<std::time::Duration> {
-    let times = mine.iter().filter_map(|pod| pods::available_at(pod, min_ready));
-    times.filter(|at| *at > now).min().map(|at| at.since(now))
 }

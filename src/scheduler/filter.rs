@@ -1,7 +1,8 @@
 //! Which nodes a pod can run on, and why not on the others: kube-scheduler's Filter plugins.
 
 use super::node::{NodeInfo, Share, ports_clash};
-use crate::api::selector::{LabelSelector, tolerates};
+use crate::api::node_selector;
+use crate::api::selector::tolerates;
 use crate::api::tree::Value;
 
 /// Says why a node does not fit a pod; nothing when it does.
@@ -72,16 +73,7 @@ fn taints(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
 }
 
 fn affinity(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
-    let spec = pod.get("spec");
-    let chosen = spec
-        .get("nodeSelector")
-        .fields()
-        .all(|(key, value)| node.labels.get(key).is_some_and(|label| label == value.str()));
-    let required =
-        spec.at(&["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"]);
-    let terms = required.get("nodeSelectorTerms").items();
-    let fits = required.is_null() || terms.iter().any(|term| term_matches(term, node));
-    if chosen && fits {
+    if node_selector::chooses(pod.get("spec"), &node.name, &node.labels) {
         return Vec::new();
     }
     vec!["node(s) didn't match Pod's node affinity/selector".into()]
@@ -89,17 +81,7 @@ fn affinity(pod: &Value, _: &Share, node: &NodeInfo) -> Vec<String> {
 
 /// Whether a node satisfies a `NodeSelectorTerm`; an empty one matches no node.
 pub(super) fn term_matches(term: &Value, node: &NodeInfo) -> bool {
-    let (labels, fields) = (term.get("matchExpressions"), term.get("matchFields"));
-    if labels.items().is_empty() && fields.items().is_empty() {
-        return false;
-    }
-    let own = std::collections::BTreeMap::from([("metadata.name".to_owned(), node.name.clone())]);
-    matches(labels, &node.labels) && matches(fields, &own)
-}
-
-fn matches(expressions: &Value, labels: &std::collections::BTreeMap<String, String>) -> bool {
-    let selector = Value::from([("matchExpressions", expressions.clone())]);
-    LabelSelector::from_object(&selector).is_ok_and(|selector| selector.matches(labels))
+    node_selector::term_matches(term, &node.name, &node.labels)
 }
 
 fn ports(_: &Value, share: &Share, node: &NodeInfo) -> Vec<String> {

@@ -33,4 +33,5 @@ mod tidy;
 mod traps;
 mod watch;
 mod wire;
+mod workloads;
 mod wrong;

@@ -1,9 +1,14 @@
-//! Deployments and ReplicaSets.
+//! Deployments, ReplicaSets, and what the other workloads share with them.
+
+mod daemon_set;
+mod revision;
+mod stateful_set;
 
 use super::check::{self, At, Rule};
-use super::core::pod::{defaults, spec};
+use super::core::pod::spec;
 use super::fallback::{self, Fallback};
 use super::table::{AGE, Heading, NAME, columns, number};
+use super::workload::{CONTAINERS, IMAGES, layout, name_warning, spec_with_template as spec_of};
 use super::{not_yet, selector, text};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age, default_subresource};
@@ -11,14 +16,16 @@ use crate::api::selector::LabelSelector;
 use crate::api::tree::Value;
 use crate::history::Fields;
 
+pub use daemon_set::DaemonSet;
+pub use revision::ControllerRevision;
+pub use stateful_set::StatefulSet;
+
 /// The rules of deployments.
 pub struct Deployment;
 
 /// The rules of replica sets.
 pub struct ReplicaSet;
 
-const CONTAINERS: Heading = ("Containers", "string", 1, "Names of each container in the template.");
-const IMAGES: Heading = ("Images", "string", 1, "Images referenced by each container.");
 const SELECTOR: Heading = ("Selector", "string", 1, "The labels of the pods that are counted");
 
 impl Rules for Deployment {
@@ -89,13 +96,7 @@ impl Rules for Deployment {
         let status = root.field("status");
         counts(status, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
         check::not_negative(status.field("unavailableReplicas"), errors);
-        let collisions = status.field("collisionCount");
-        check::not_negative(collisions, errors);
-        let before = old.at(&["status", "collisionCount"]).as_int();
-        let now = collisions.as_int().unwrap_or(0);
-        if before.is_some_and(|before| now < before) {
-            errors.invalid(collisions, &now.into(), "cannot be decremented");
-        }
+        collisions(status, old, errors);
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
@@ -130,7 +131,7 @@ impl Rules for Deployment {
         let count = |value: &Value| value.as_int().unwrap_or(0);
         let ready =
             format!("{}/{}", count(status.get("readyReplicas")), count(spec.get("replicas")));
-        let [names, images] = layout(spec);
+        let [names, images] = layout(spec.get("template"));
         vec![
             object.name().into(),
             ready.into(),
@@ -210,7 +211,7 @@ impl Rules for ReplicaSet {
 
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
         let (spec, status) = (object.get("spec"), object.get("status"));
-        let [names, images] = layout(spec);
+        let [names, images] = layout(spec.get("template"));
         vec![
             object.name().into(),
             number(spec.get("replicas")),
@@ -222,13 +223,6 @@ impl Rules for ReplicaSet {
             selector::shown(spec.get("selector")).into(),
         ]
     }
-}
-
-/// The spec with its template filled in, made where absent.
-fn spec_of(object: &mut Value) -> &mut Value {
-    let spec = object.entry("spec");
-    defaults::spec(spec.entry_at(&["template", "spec"]));
-    spec
 }
 
 /// What both kinds share: a number of pods of one template, chosen by a selector.
@@ -248,27 +242,40 @@ fn replicated(at: At<'_>, errors: &mut Errors) {
         }
     }
     match LabelSelector::from_object(&selector) {
-        Ok(selects) if sound => template(at.field("template"), &selects, errors),
+        Ok(selects) if sound => {
+            let template = at.field("template");
+            if !selects.is_everything() {
+                selected(template, &selects, errors);
+            }
+            lasting_template(template, "ReplicaSet", errors);
+        }
         _ => errors.invalid(selector, &selector, "invalid label selector"),
     }
 }
 
-fn template(at: At<'_>, selects: &LabelSelector, errors: &mut Errors) {
-    let (metadata, pod) = (at.field("metadata"), at.field("spec"));
+/// The pods of a template must have the labels by which they are chosen.
+pub fn selected(template: At<'_>, selects: &LabelSelector, errors: &mut Errors) {
+    let metadata = template.field("metadata");
     let labels = metadata.field("labels");
-    if !selects.is_everything() && !selects.matches(labels.value()) {
+    if !selects.matches(labels.value()) {
         errors.invalid(labels, &labels, "`selector` does not match template `labels`");
     }
-    spec::template(at, errors);
+}
+
+/// A template of pods that do not end of themselves, of an object of this kind.
+pub fn lasting_template(template: At<'_>, kind: &str, errors: &mut Errors) {
+    spec::template(template, errors);
+    let pod = template.field("spec");
     not_yet::refuse(not_yet::POD, pod, errors);
     let (restart, deadline) = (pod.field("restartPolicy"), pod.field("activeDeadlineSeconds"));
     check::one_of(restart, &["Always"], errors);
     if !deadline.is_null() {
-        errors.forbidden(deadline, "activeDeadlineSeconds in ReplicaSet is not Supported");
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(deadline, &why);
     }
 }
 
-fn same_selector(object: &Value, old: &Value, errors: &mut Errors) {
+pub(super) fn same_selector(object: &Value, old: &Value, errors: &mut Errors) {
     let root = At::root(object);
     check::immutable(root.field("spec").field("selector"), old.at(&["spec", "selector"]), errors);
 }
@@ -288,9 +295,7 @@ fn strategy(at: At<'_>, errors: &mut Errors) {
             if amount(&unavailable) == 0 && amount(&surge) == 0 {
                 errors.invalid(unavailable, &unavailable, "may not be 0 when `maxSurge` is 0");
             }
-            if unavailable.as_str().is_some() && amount(&unavailable) > 100 {
-                errors.invalid(unavailable, &unavailable, "must not be greater than 100%");
-            }
+            not_above_all(unavailable, errors);
         }
         _ => errors.not_supported(at, &at, &["Recreate", "RollingUpdate"]),
     }
@@ -304,6 +309,13 @@ pub fn int_or_percent(at: At<'_>, errors: &mut Errors) {
     }
 }
 
+/// A share is not more than all.
+fn not_above_all(at: At<'_>, errors: &mut Errors) {
+    if at.as_str().is_some() && amount(&at) > 100 {
+        errors.invalid(at, &at, "must not be greater than 100%");
+    }
+}
+
 fn amount(value: &Value) -> i64 {
     match value {
         Value::Str(text) => text.strip_suffix('%').and_then(|n| n.parse().ok()).unwrap_or(0),
@@ -311,8 +323,18 @@ fn amount(value: &Value) -> i64 {
     }
 }
 
+/// The number of collisions of names only grows.
+fn collisions(status: At<'_>, old: &Value, errors: &mut Errors) {
+    let at = status.field("collisionCount");
+    check::not_negative(at, errors);
+    let now = at.as_int().unwrap_or(0);
+    if old.at(&["status", "collisionCount"]).as_int().is_some_and(|before| now < before) {
+        errors.invalid(at, &now.into(), "cannot be decremented");
+    }
+}
+
 /// Counts in a status: none below 0, none above the number of all.
-fn counts(status: At<'_>, parts: &[&str], errors: &mut Errors) {
+pub(super) fn counts(status: At<'_>, parts: &[&str], errors: &mut Errors) {
     let count = |name: &str| status.get(name).as_int().unwrap_or(0);
     for name in ["observedGeneration", "replicas", "terminatingReplicas"].iter().chain(parts) {
         check::not_negative(status.field(name), errors);
@@ -325,27 +347,6 @@ fn counts(status: At<'_>, parts: &[&str], errors: &mut Errors) {
         let at = status.field("availableReplicas");
         errors.invalid(at, &at, "cannot be greater than readyReplicas");
     }
-}
-
-fn name_warning(object: &Value, old: &Value) -> Vec<String> {
-    let faults = text::dns_label(object.name());
-    if !old.is_null() || faults.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "metadata.name: this is used in Pod names and hostnames, which can result in surprising \
-         behavior; a DNS label is recommended: [{}]",
-        faults.join(" ")
-    )]
-}
-
-/// Names and images of a template's containers.
-fn layout(spec: &Value) -> [Value; 2] {
-    let containers = spec.at(&["template", "spec", "containers"]).items();
-    ["name", "image"].map(|field| {
-        let texts: Vec<&str> = containers.iter().map(|c| c.get(field).str()).collect();
-        texts.join(",").into()
-    })
 }
 
 /// A deployment's selector; unlike elsewhere an empty one is shown as nothing.

@@ -1,8 +1,8 @@
 //! The rules against Kubernetes' own answers.
 //!
 //! `tests/it/api/rules/*.jsonl` hold one case per line: a request and what kube-apiserver's
-//! strategies and printers answered. They are recorded by the Go program beside them from the
-//! published Go modules. Where rk means to answer otherwise the case is not among them.
+//! strategies and printers answered. They are recorded by the Go program in `rules/recorder` from
+//! the published Go modules. Where rk means to answer otherwise the case is not among them.
 
 use std::path::Path;
 
@@ -15,6 +15,9 @@ use crate::api::tree::Value;
 
 /// The time at which rows are made; ages in the cases are relative to it.
 const NOW: &str = "2026-11-20T12:00:00Z";
+
+/// The UID of every object that is made.
+const UID: &str = "00000000-0000-0000-0000-000000000001";
 
 fn context() -> Context {
     Context { now: time::parse(NOW).unwrap() }
@@ -51,6 +54,8 @@ fn answer(registry: &Registry, request: &Value) -> Result<Value, String> {
         "table" => return Ok(table(&resource, &object)),
         "create" => {
             rules.prepare_create(&mut object, context());
+            object.entry("metadata").set("uid", UID);
+            rules.identify(&mut object);
             metadata::validate_create(&resource, &object, &mut errors);
             rules.validate(&object, &mut errors);
             if rules.counts_generations(&object) {

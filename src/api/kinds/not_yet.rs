@@ -26,6 +26,8 @@ pub const TABLES: &[(&str, &[Row])] = &[
     ("NodeSpec", NODE),
     ("LeaseSpec", LEASE),
     ("CustomResourceDefinitionSpec", DEFINITION),
+    ("JobSpec", JOB),
+    ("StatefulSetSpec", STATEFUL_SET),
 ];
 
 /// Below a pod's or a template's spec.
@@ -125,6 +127,16 @@ pub const LEASE: &[Row] = &[("preferredHolder", &[]), ("strategy", &[])];
 /// refused where schemas are checked.
 pub const DEFINITION: &[Row] =
     &[("conversion.strategy", &["\"None\""]), ("conversion.webhook", &[])];
+
+/// Below a job's spec: nothing schedules pods as a gang.
+pub const JOB: &[Row] = &[("scheduling", &[])];
+
+/// Below a stateful set's spec: there are no volumes to claim.
+pub const STATEFUL_SET: &[Row] = &[
+    ("persistentVolumeClaimRetentionPolicy.whenDeleted", &["\"Retain\""]),
+    ("persistentVolumeClaimRetentionPolicy.whenScaled", &["\"Retain\""]),
+    ("volumeClaimTemplates", &[]),
+];
 
 /// Refuses what is not honoured in a spec.
 pub fn refuse(table: &[Row], spec: At<'_>, errors: &mut Errors) {

@@ -3,12 +3,27 @@
 use std::sync::Arc;
 
 use super::row::{Group, Row, SCALE, STATUS};
-use crate::api::kinds::apps::{Deployment, ReplicaSet};
+use crate::api::kinds::apps::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 
 /// The group's resources.
 pub(super) const GROUP: Group = ("apps", ROWS);
 
 const ROWS: &[Row] = &[
+    Row {
+        kind: "ControllerRevision",
+        plural: "controllerrevisions",
+        rules: || Arc::new(ControllerRevision),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "DaemonSet",
+        plural: "daemonsets",
+        short: &["ds"],
+        categories: &["all"],
+        subresources: &[STATUS],
+        rules: || Arc::new(DaemonSet),
+        ..Row::NAMESPACED
+    },
     Row {
         kind: "Deployment",
         plural: "deployments",
@@ -25,6 +40,15 @@ const ROWS: &[Row] = &[
         categories: &["all"],
         subresources: &[SCALE, STATUS],
         rules: || Arc::new(ReplicaSet),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "StatefulSet",
+        plural: "statefulsets",
+        short: &["sts"],
+        categories: &["all"],
+        subresources: &[SCALE, STATUS],
+        rules: || Arc::new(StatefulSet),
         ..Row::NAMESPACED
     },
 ];

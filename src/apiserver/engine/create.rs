@@ -75,6 +75,7 @@ impl Engine {
     ) -> Result<Answer, Status> {
         let resource = &*ask.resource;
         let ask = ask.named(object.name());
+        resource.rules.identify(&mut object);
         validate(&ask, &object)?;
         self.admit(&ask, Operation::Create, &mut object, None, options).await?;
         let _allocating = self.allocate(&ask, &mut object, None).await?;

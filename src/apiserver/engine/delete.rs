@@ -186,7 +186,7 @@ fn step(resource: &Resource, old: &Value, options: &DeleteOptions) -> Step {
             Shortened::AtOnce => false,
         },
     };
-    set_finalizers(&mut object, options.propagation);
+    set_finalizers(&mut object, options.propagation.or_else(|| own_way(resource, old)));
     let held = !object.finalizers().is_empty() || resource.rules.holds_deletion(&object);
     let waits = graceful
         && object.metadata().get("deletionGracePeriodSeconds").as_int().is_some_and(|s| s > 0);
@@ -256,6 +256,12 @@ fn shorten(object: &mut Value, asked_s: Option<i64>) -> Shortened {
     }
     object.entry("metadata").set("deletionGracePeriodSeconds", asked_s);
     Shortened::Yes
+}
+
+/// What happens to dependents where the client did not say and no finalizer does.
+fn own_way(resource: &Resource, old: &Value) -> Option<Propagation> {
+    let said = old.finalizers().iter().any(|f| [ORPHAN, FOREGROUND].contains(f));
+    (!said && resource.rules.orphans_dependents()).then_some(Propagation::Orphan)
 }
 
 /// Writes down what is to happen to dependents, where the client said so.

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::runner::Step;
-use super::super::{calls, pods};
+use super::super::{calls, history, pods};
 use crate::api::meta::Key;
 use crate::api::tree::Value;
 use crate::client::{Call, DEPLOYMENTS, REPLICASETS};
@@ -120,7 +120,7 @@ impl<'a> Rollout<'a> {
     ) -> i32 {
         let rolling =
             self.deployment.spec.strategy.as_ref().and_then(|s| s.rolling_update.as_ref());
-        rolling.and_then(pick).map_or(0, |limit| scaled(&limit, self.replicas(), up))
+        rolling.and_then(pick).map_or(0, |limit| pods::share(&limit, self.replicas(), up))
     }
 
     /// How many pods there may be beyond the wanted number.
@@ -151,11 +151,7 @@ impl<'a> Rollout<'a> {
     fn hash(&self) -> String {
         let template = bare(calls::tree(&self.deployment.spec.template));
         let collisions = self.deployment.status.as_ref().and_then(|s| s.collision_count);
-        let mut hash = fnv(0x811c_9dc5, &template.encode());
-        if let Some(count) = collisions {
-            hash = fnv(hash, &count.to_le_bytes());
-        }
-        safe(hash)
+        history::hash(&template, collisions)
     }
 
     /// What the ReplicaSet of the present template is called.
@@ -295,28 +291,4 @@ fn is_empty(set: &ReplicaSet) -> bool {
         && status.and_then(|s| s.observed_generation).unwrap_or(0)
             >= set.metadata.generation.unwrap_or(0)
         && set.metadata.deletion_timestamp.is_none()
-}
-
-/// A number or a percentage of `of`, rounded up for surges and down for the rest.
-fn scaled(limit: &IntOrString, of: i32, up: bool) -> i32 {
-    match limit {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent * i64::from(of);
-            let whole = if up { (product + 99) / 100 } else { product / 100 };
-            i32::try_from(whole).unwrap_or(i32::MAX)
-        }
-    }
-}
-
-/// FNV-1a, 32 bits.
-fn fnv(start: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(start, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
-}
-
-/// A number in letters that make no words, as names of generated objects are.
-fn safe(number: u32) -> String {
-    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
-    number.to_string().bytes().map(|digit| LETTERS[usize::from(digit) % 27] as char).collect()
 }

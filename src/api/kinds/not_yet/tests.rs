@@ -130,6 +130,38 @@ const DEFINITION_IMPLEMENTED: &[&str] = &[
     "versions[].subresources.*",
 ];
 
+const JOB_IMPLEMENTED: &[&str] = &[
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "backoffLimitPerIndex",
+    "completionMode",
+    "completions",
+    "managedBy",
+    "manualSelector",
+    "maxFailedIndexes",
+    "parallelism",
+    "podFailurePolicy.*",
+    "podReplacementPolicy",
+    "selector.*",
+    "successPolicy.*",
+    "suspend",
+    // Its spec is a pod's.
+    "template.*",
+    "ttlSecondsAfterFinished",
+];
+
+const STATEFUL_SET_IMPLEMENTED: &[&str] = &[
+    "minReadySeconds",
+    "ordinals.start",
+    "podManagementPolicy",
+    "replicas",
+    "revisionHistoryLimit",
+    "selector.*",
+    "serviceName",
+    "template.*",
+    "updateStrategy.*",
+];
+
 /// Whether a leaf is in the table, itself or something above it.
 fn refused(path: &str, table: &[Row]) -> bool {
     let below = |row: &str| path.strip_prefix(row).is_some_and(starts_anew);
@@ -178,12 +210,14 @@ fn spec_leaves(group: &str, kind: &str) -> Vec<String> {
 
 #[test]
 fn every_field_is_honoured_or_refused() {
-    let kinds: [(&str, &str, &[Row], &[&str]); 5] = [
+    let kinds: [(&str, &str, &[Row], &[&str]); 7] = [
         ("", "Pod", POD, POD_IMPLEMENTED),
         ("", "Service", SERVICE, SERVICE_IMPLEMENTED),
         ("", "Node", NODE, NODE_IMPLEMENTED),
         ("coordination.k8s.io", "Lease", LEASE, LEASE_IMPLEMENTED),
         ("apiextensions.k8s.io", "CustomResourceDefinition", DEFINITION, DEFINITION_IMPLEMENTED),
+        ("batch", "Job", JOB, JOB_IMPLEMENTED),
+        ("apps", "StatefulSet", STATEFUL_SET, STATEFUL_SET_IMPLEMENTED),
     ];
     for (group, kind, table, list) in kinds {
         let leaves = spec_leaves(group, kind);
