@@ -78,6 +78,8 @@ resources! {
     STATEFULSETS = "apps", "v1", "statefulsets";
     /// ControllerRevisions.
     CONTROLLERREVISIONS = "apps", "v1", "controllerrevisions";
+    /// PodDisruptionBudgets.
+    PODDISRUPTIONBUDGETS = "policy", "v1", "poddisruptionbudgets";
     /// Jobs.
     JOBS = "batch", "v1", "jobs";
     /// CronJobs.

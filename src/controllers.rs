@@ -10,6 +10,7 @@ mod calls;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod everything;
@@ -58,6 +59,7 @@ fn table(settings: &Settings) -> Vec<Controller> {
         cronjob::controller(),
         daemonset::controller(),
         statefulset::controller(),
+        disruption::controller(),
         endpoints::controller(),
         endpointslice::controller(),
         node::lifecycle(clock::now()),

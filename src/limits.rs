@@ -147,6 +147,9 @@ pub const RECONCILE_WORKERS: usize = 4;
 pub const EVENTS_PER_READ: usize = 256;
 /// Pods that one reconcile of a replica controller makes or deletes, as upstream's.
 pub const REPLICA_BURST: usize = 500;
+/// How long an evicted pod may take to be seen as deleted before its budget counts it again, as
+/// upstream's.
+pub const EVICTION_CONFIRMED: Duration = Duration::from_secs(120);
 /// How long a failed pod of a daemon set stays before another takes its place: a node that refuses
 /// it will do so again at once.
 pub const DAEMON_BACKOFF: Duration = Duration::from_secs(10);

@@ -22,6 +22,7 @@ pub mod core;
 pub mod custom;
 pub mod definition;
 pub mod discovery;
+pub mod policy;
 pub mod rbac;
 
 #[cfg(test)]

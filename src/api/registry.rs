@@ -24,6 +24,7 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod policy;
 mod rbac;
 pub mod row;
 
@@ -40,6 +41,7 @@ pub fn builtin() -> Registry {
         coordination::GROUP,
         discovery::GROUP,
         events::GROUP,
+        policy::GROUP,
         rbac::GROUP,
     ];
     for (group, rows) in groups {

@@ -13,6 +13,7 @@
 mod action;
 mod create;
 mod delete;
+mod evict;
 mod options;
 mod patch;
 mod read;

@@ -103,8 +103,8 @@ pub fn is_finished(job: &Job) -> bool {
 
 /// Whether a job has a condition that is true.
 pub fn has(job: &Job, condition: &str) -> bool {
-    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == condition && c.status == "True")
+    let mut conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|c| c.type_ == condition && c.status == "True")
 }
 
 /// A job that has not ended, and its pods.

@@ -1,6 +1,7 @@
 //! Controllers that run pods, seen through kubectl, with real containers.
 
 mod batch;
+mod budgets;
 mod sets;
 
 use crate::guestbook;

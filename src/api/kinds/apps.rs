@@ -310,7 +310,7 @@ pub fn int_or_percent(at: At<'_>, errors: &mut Errors) {
 }
 
 /// A share is not more than all.
-fn not_above_all(at: At<'_>, errors: &mut Errors) {
+pub fn not_above_all(at: At<'_>, errors: &mut Errors) {
     if at.as_str().is_some() && amount(&at) > 100 {
         errors.invalid(at, &at, "must not be greater than 100%");
     }

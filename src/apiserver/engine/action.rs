@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::create::check_namespace;
-use super::options::{DeleteOptions, Query, WriteOptions};
+use super::options::WriteOptions;
 use super::patch::body_type;
 use super::{Answer, Ask, Engine, Written, clock};
 use crate::admission::Operation;
@@ -101,29 +101,6 @@ impl Engine {
         self.change(ask, options, &transform).await?;
         Ok(success(201))
     }
-
-    /// Deletes a pod on behalf of somebody who clears a node.
-    async fn evict(
-        &self,
-        ask: &Ask,
-        body: &Value,
-        options: &WriteOptions,
-    ) -> Result<Answer, Status> {
-        if ![ask.name.as_str(), ""].contains(&body.name()) {
-            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
-        }
-        let mut given = body.get("deleteOptions").clone();
-        if given.is_null() {
-            given = Value::object();
-        }
-        let mut delete = DeleteOptions::new(&Query::default(), given)?;
-        delete.write.dry_run |= options.dry_run;
-        let mut eviction = body.clone();
-        self.admit(ask, Operation::Create, &mut eviction, None, options).await?;
-        let pod = Ask { subresource: "", ..ask.clone() };
-        self.delete(&pod, &delete).await?;
-        Ok(success(201))
-    }
 }
 
 /// An answer with its type: that of the request, where the client left it out.
@@ -139,7 +116,7 @@ fn typed(ask: &Ask, answer: Answer) -> Answer {
     }
 }
 
-fn success(code: i64) -> Answer {
+pub(super) fn success(code: i64) -> Answer {
     Answer::Made(Value::from([
         ("kind", "Status".into()),
         ("apiVersion", "v1".into()),

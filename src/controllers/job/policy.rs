@@ -61,12 +61,12 @@ fn full_name(pod: &Pod) -> String {
 fn exited(pod: &Pod, codes: &ExitCodes) -> Option<String> {
     let status = pod.status.as_ref()?;
     let lists = [&status.container_statuses, &status.init_container_statuses];
-    let containers = lists.into_iter().flatten().flatten();
+    let mut containers = lists.into_iter().flatten().flatten();
     let matching = |container: &&ContainerStatus| {
         let named = codes.container_name.as_ref().is_none_or(|name| *name == container.name);
         named && exit_code(container).is_some_and(|code| code != 0 && has_code(codes, code))
     };
-    let found = containers.into_iter().find(matching)?;
+    let found = containers.find(matching)?;
     Some(format!(
         "Container {} for pod {} failed with exit code {}",
         found.name,
@@ -101,12 +101,12 @@ fn conditioned(pod: &Pod, patterns: &[ConditionPattern]) -> Option<String> {
 
 /// The first rule of the success policy that is met, in the words of the condition.
 pub(super) fn success(work: &Work<'_>, progress: &Progress<'_>) -> Option<String> {
-    let rules = work.spec.success_policy.as_ref()?.rules.iter();
+    let mut rules = work.spec.success_policy.as_ref()?.rules.iter();
     if progress.succeeded_indexes.is_empty() {
         return None;
     }
     let met = |rule: &SuccessPolicyRule| is_met(rule, &progress.succeeded_indexes, work);
-    let number = rules.into_iter().position(met)?;
+    let number = rules.position(met)?;
     Some(format!("Matched rules at index {number}"))
 }
 
