@@ -1,7 +1,8 @@
 //! Pods come and go, and nothing of them stays: on the machine, and in rk itself.
 //!
 //! In short by default; the whole run, with its minutes of waiting and its look at memory, is
-//! `RK_LEAK_RUN=full tests/run.sh nothing_is_left_of_pods`. It takes a quarter of an hour.
+//! `RK_LEAK_RUN=full cargo test --test it nothing_is_left_of_pods -- --nocapture`. It takes twenty
+//! minutes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -31,7 +32,7 @@ struct Extent {
 fn extent() -> Extent {
     match std::env::var("RK_LEAK_RUN").as_deref() {
         Ok("full") => Extent {
-            warm_up: 4,
+            warm_up: 6,
             rounds: 3,
             waves: 2,
             pods: 100,
