@@ -24,7 +24,7 @@ use tokio::io::AsyncReadExt;
 use super::world::{World, compare, fits};
 
 /// How long a step may take to hold: machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const BETWEEN: Duration = Duration::from_millis(200);
 
 #[test]
