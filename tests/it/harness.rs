@@ -321,7 +321,7 @@ impl Cluster {
     /// Kills the server as a power cut would.
     pub fn kill(&mut self) {
         let running = self.running.take().expect("the server runs");
-        running.end(libc::SIGKILL, STOP).expect("nothing survives SIGKILL");
+        running.end(libc::SIGKILL, START).expect("nothing survives SIGKILL");
     }
 
     /// The server's process id.
