@@ -14,7 +14,7 @@ use crate::node::shared::Shared;
 use crate::node::stream::{
     Outcome, Output, Process, Wanted, Wire, join, remote, session, websocket,
 };
-use crate::runtime::{ExecSession, ExecSpec, PodHandle};
+use crate::runtime::{ExecSession, ExecSpec, PodHandle, TerminalSize};
 
 /// `/exec/{namespace}/{pod}/{container}`.
 pub(super) async fn exec(
@@ -144,6 +144,22 @@ fn of_exec(mut session: ExecSession) -> Process {
     }
 }
 
+/// Resizes a container's terminal, one size after the other: kubectl sends two in a row, of which
+/// the last counts.
+fn resizer(handle: PodHandle, id: String) -> impl FnMut(TerminalSize) + Send {
+    let (tell, mut sizes) = tokio::sync::watch::channel(TerminalSize::default());
+    tokio::spawn(async move {
+        while sizes.changed().await.is_ok() {
+            let size = *sizes.borrow_and_update();
+            // The size is of no use to a container that has ended meanwhile.
+            drop(handle.resize(&id, size).await);
+        }
+    });
+    move |size| {
+        tell.send_replace(size);
+    }
+}
+
 /// The streams of the container itself. Its exit code is not told: clients read it in its status.
 async fn of_container(handle: PodHandle, id: String, wanted: Wanted) -> Result<Process, String> {
     let attached = handle.attach(&id, wanted.stdin, wanted.stdout, wanted.stderr).await;
@@ -153,13 +169,7 @@ async fn of_container(handle: PodHandle, id: String, wanted: Wanted) -> Result<P
         stdin: attached.stdin.map(|stdin| Box::new(stdin) as _),
         stdout: attached.stdout.map(|stdout| Box::new(stdout) as _),
         stderr: attached.stderr.map(|stderr| Box::new(stderr) as _),
-        resize: wanted.tty.then(|| {
-            Box::new(move |size| {
-                let (handle, id) = (handle.clone(), id.clone());
-                // The size is of no use to a container that has ended meanwhile.
-                tokio::spawn(async move { drop(handle.resize(&id, size).await) });
-            }) as _
-        }),
+        resize: wanted.tty.then(|| Box::new(resizer(handle, id)) as _),
         end: Box::pin(async move {
             ending.over(&ending_id).await;
             Outcome::Exit(0)

@@ -124,6 +124,11 @@ pub const KNOWN: &[Known] = &[
         reason: "resources of whole pods come with a later issue",
     },
     Known {
+        command: "kubectl patch pod mynginx --type=json",
+        lines: &["The request is invalid: "],
+        reason: "rk says which test of the patch has failed",
+    },
+    Known {
         command: "kubectl patch ct mine -p",
         lines: &["application/strategic-merge-patch+json is not supported"],
         reason: "server-side apply, which the message offers, comes with a later issue",
