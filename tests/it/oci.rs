@@ -207,7 +207,7 @@ fn serve(stream: TcpStream, image: &Image, honest: &AtomicBool) -> Option<()> {
         let reply = match (repository, found) {
             ("hang", _) => {
                 // Until the client has had enough.
-                let _ = reader.read(&mut [0]);
+                while reader.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
                 return None;
             }
             ("reset", _) => {
