@@ -196,7 +196,10 @@ fn take(document: &mut Value, path: &str, op: &str) -> Result<Value, Error> {
     match holder {
         Value::Array(items) => Ok(items.remove(index(&key, items.len())?)),
         holder => holder.as_object_mut().and_then(|fields| fields.remove(&key)).ok_or_else(|| {
-            Error::Unprocessable(format!("Unable to remove nonexistent key: {key}: missing value"))
+            Error::Unprocessable(format!(
+                "error in {op} for path: '{path}': Unable to remove nonexistent key: {key}: \
+                 missing value"
+            ))
         }),
     }
 }

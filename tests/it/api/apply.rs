@@ -447,5 +447,5 @@ fn custom_resources_have_the_owners_that_upstream_gives_them() {
         let kind = Kind { gvk: gvk.clone(), schema, models, pool };
         play(&kind, &mut oracle, &mut dice, &mut tally);
     }
-    tally.report(400, 40);
+    tally.report(400, 30);
 }

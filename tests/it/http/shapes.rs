@@ -22,7 +22,7 @@ kind: Secret
 metadata: {name: s}
 stringData: {password: x}
 ---
-{apiVersion: v1, kind: Node, metadata: {name: n}, spec: {podCIDR: 10.42.9.0/24}}
+{apiVersion: v1, kind: Node, metadata: {name: "n"}, spec: {podCIDR: 10.42.9.0/24}}
 ---
 apiVersion: apps/v1
 kind: Deployment
