@@ -42,7 +42,7 @@ impl Token {
     /// When it is empty, or begins like the long form and is not one.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        let Some(rest) = text.strip_prefix(PREFIX).filter(|rest| rest.contains("::")) else {
+        let Some(rest) = text.strip_prefix(PREFIX) else {
             if text.is_empty() || text.contains(char::is_whitespace) {
                 return Err(Error::Invalid("the token is empty or has spaces in it".to_owned()));
             }

@@ -277,12 +277,13 @@ mod tests {
     /// A node that was last heard of at `heard`, with a pod that is ready.
     fn views(ready: &str, heard: &str) -> Views {
         let history = History::new(1, 1 << 20);
+        let pressed = if ready == "Unknown" { "Unknown" } else { "False" };
         let node = format!(
             r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":[
                 {{"type":"Ready","status":"{ready}","lastHeartbeatTime":"{heard}"}},
-                {{"type":"MemoryPressure","status":"{ready}"}},
-                {{"type":"DiskPressure","status":"{ready}"}},
-                {{"type":"PIDPressure","status":"{ready}"}}]}}}}"#
+                {{"type":"MemoryPressure","status":"{pressed}"}},
+                {{"type":"DiskPressure","status":"{pressed}"}},
+                {{"type":"PIDPressure","status":"{pressed}"}}]}}}}"#
         );
         let pod = r#"{"metadata":{"name":"p","namespace":"x"},"spec":{"nodeName":"n"},
             "status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;

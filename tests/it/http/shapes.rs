@@ -58,6 +58,38 @@ regarding: {kind: ConfigMap, name: a, namespace: default}
 ---
 {apiVersion: v1, kind: Endpoints, metadata: {name: by-hand}}
 ---
+{apiVersion: apps/v1, kind: ControllerRevision, metadata: {name: r}, revision: 1, data: {a: 1}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: d}
+spec:
+  selector: {matchLabels: {app: d}}
+  template: {metadata: {labels: {app: d}}, spec: {containers: [{name: c, image: x}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: t}
+spec:
+  serviceName: t
+  selector: {matchLabels: {app: t}}
+  template: {metadata: {labels: {app: t}}, spec: {containers: [{name: c, image: x}]}}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: j}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: j}
+spec:
+  schedule: "0 0 1 1 *"
+  jobTemplate:
+    spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}
+---
+{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b}, spec: {minAvailable: 1}}
+---
 {apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: l}, spec: {holderIdentity: me}}
 "#;
 

@@ -18,12 +18,10 @@ const GROUPS: &[&str] = &[
     "admissionregistration.k8s.io",
     "apiregistration.k8s.io",
     "autoscaling/",
-    "batch/",
     "certificates.k8s.io",
     "flowcontrol.apiserver.k8s.io",
     "networking.k8s.io",
     "node.k8s.io",
-    "policy/",
     "resource.k8s.io",
     "scheduling.k8s.io",
     "storage.k8s.io",
@@ -32,15 +30,12 @@ const GROUPS: &[&str] = &[
 /// Kinds that are not served yet, in groups that are.
 const KINDS: &[&str] = &[
     "componentstatuses",
-    "controllerrevisions",
-    "daemonsets",
     "limitranges",
     "persistentvolumes",
     "persistentvolumeclaims",
     "podtemplates",
     "replicationcontrollers",
     "resourcequotas",
-    "statefulsets",
 ];
 const LATER: &str = "these kinds come with later issues";
 const ROLES: &str = "the roles of controllers that are to come, and of rk's own, differ";

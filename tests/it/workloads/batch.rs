@@ -119,7 +119,11 @@ fn a_cron_job_makes_jobs_when_they_are_due() {
     let owners = field(&cluster, "jobs", "{.items[*].metadata.ownerReferences[0].name}");
     assert!(owners.starts_with("tick"), "{owners}");
     let path = "{.items[?(@.metadata.name!=\"by-hand\")].metadata.annotations}";
-    assert!(field(&cluster, "jobs", path).contains("cronjob-scheduled-timestamp"));
+    eventually("a job was made by the schedule", || {
+        let annotations = field(&cluster, "jobs", path);
+        let made = annotations.contains("cronjob-scheduled-timestamp");
+        if made { Ok(()) } else { Err(cluster.kubectl("get jobs,cronjobs -o yaml").ok()) }
+    });
     let patch = r#"{"spec":{"suspend":true}}"#;
     cluster.kubectl_with(&["patch", "cronjob/tick", "-p", patch], "").ok();
     let table = cluster.kubectl("get cronjob tick").ok();

@@ -192,10 +192,7 @@ mirrors:
         );
         assert_eq!(
             urls("self.example.com/a", yaml),
-            [
-                "http://self.example.com/v2/a/x?ns=self.example.com",
-                "https://self.example.com/v2/a/x"
-            ]
+            ["http://self.example.com/v2/a/x", "https://self.example.com/v2/a/x"]
         );
     }
 

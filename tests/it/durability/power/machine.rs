@@ -40,7 +40,11 @@ for module in /modules/*.ko; do /bin/busybox insmod $module; done
 for link in lo eth0; do /bin/busybox ip link set $link up; done
 /bin/busybox ip addr add 10.0.2.15/24 dev eth0
 /bin/busybox ip route add default via 10.0.2.2
-/bin/busybox mount -t ext4 -o errors=panic /dev/vda /disk
+until [ -b /dev/vda ]; do /bin/busybox sleep 0.1; done
+/bin/busybox mount -t ext4 -o errors=panic /dev/vda /disk || {
+    echo "the disk cannot be mounted" >/dev/ttyS1
+    /bin/busybox poweroff -f
+}
 /rk server --disable-agent --config /dev/null --data-dir /disk/data --run-dir /run/rk \
     --write-kubeconfig /tmp/kubeconfig --node-name node-1 >/dev/ttyS1 2>&1 &
 until [ -s /tmp/kubeconfig ]; do /bin/busybox sleep 0.1; done
