@@ -15,6 +15,7 @@ mod create;
 mod delete;
 mod evict;
 mod options;
+mod owners;
 mod patch;
 mod read;
 mod update;

@@ -23,6 +23,8 @@ use crate::history::History;
 pub struct Near {
     engine: Arc<Engine>,
     user: Arc<UserInfo>,
+    /// The name under which it owns fields.
+    manager: String,
     synced: watch::Sender<bool>,
     /// What a view shows that its user may not see.
     nothing: Arc<History>,
@@ -34,6 +36,7 @@ impl Near {
     pub fn new(engine: Arc<Engine>, user: UserInfo) -> Self {
         Self {
             engine,
+            manager: manager(&user.name).to_owned(),
             user: Arc::new(user),
             synced: watch::Sender::new(true),
             nothing: History::new(0, 0),
@@ -58,7 +61,7 @@ impl Near {
     }
 
     async fn perform(&self, ask: &Ask, verb: Verb, body: Value) -> Result<Answer, Status> {
-        let options = WriteOptions::default();
+        let options = WriteOptions { manager: self.manager.clone(), ..WriteOptions::default() };
         let engine = &self.engine;
         let written = match verb {
             Verb::Get => return engine.read(ask, State::Newest),
@@ -73,6 +76,16 @@ impl Near {
             }
         };
         Ok(written.answer)
+    }
+}
+
+/// What a component's program is called elsewhere: under that name it owns fields.
+fn manager(user: &str) -> &str {
+    match user.strip_prefix("system:") {
+        Some(node) if node.starts_with("node:") => "kubelet",
+        Some("apiserver") => "kube-apiserver",
+        Some(component) => component,
+        None => user,
     }
 }
 

@@ -7,6 +7,7 @@ mod custom;
 mod mutate;
 mod openapi;
 pub mod oracle;
+mod owners;
 mod patch;
 mod protobuf;
 mod verbs;

@@ -24,6 +24,7 @@ const TRAPS: &[(u8, &str, &[&str])] = &[
     (15, "optimistic updates and the words of a conflict", &["create_and_update", "refusals"]),
     (16, "tests of a JSON patch", &["patches", "broken_patches"]),
     (17, "strategic merges", &["strategic_merge_patch_does_as_upstream"]),
+    (18, "apply makes, merges, conflicts, forces", &["kube_applies", "statuses", "conflicts"]),
     (19, "strict, warn and ignore", &["strictness", "version_3"]),
     (20, "dry runs, generated names, deletions", &["dry_runs", "generated_names", "finalizers"]),
     (21, "status and scale change nothing else", &["subresources", "scales"]),
@@ -66,7 +67,6 @@ const TRAPS: &[(u8, &str, &[&str])] = &[
 
 /// Traps that nothing served today walks into, or where upstream does no better.
 const NOT_YET: &[(u8, &str)] = &[
-    (18, "server-side apply is answered with 415"),
     (26, "as upstream, a replica set replaces a failed pod at once"),
     (28, "there are no daemon sets"),
 ];

@@ -318,4 +318,6 @@ fn never_owned() -> Set {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

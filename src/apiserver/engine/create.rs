@@ -1,6 +1,7 @@
 //! Create: a new object, named, dated, checked and stored.
 
 use super::options::WriteOptions;
+use super::owners::Owners;
 use super::version::as_stored;
 use super::{Answer, Ask, Engine, Written, commit_failed, context, lazy};
 use crate::admission::Operation;
@@ -23,8 +24,18 @@ impl Engine {
     pub async fn create(
         &self,
         ask: &Ask,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        self.create_owned(ask, object, options, Owners::Tracked).await
+    }
+
+    pub(super) async fn create_owned(
+        &self,
+        ask: &Ask,
         mut object: Value,
         options: &WriteOptions,
+        owners: Owners,
     ) -> Result<Written, Status> {
         let resource = &*ask.resource;
         check_type(resource, &mut object)?;
@@ -33,9 +44,11 @@ impl Engine {
             let text = "resourceVersion should not be set on objects to be created";
             return Err(Status::new(500, "", text));
         }
-        forget_managers(&mut object);
         let mut warnings = resource.rules.warnings(&object, &Value::Null);
         resource.rules.default(&mut object);
+        if owners == Owners::Tracked {
+            self.track(ask, options, &mut object, None);
+        }
         let named = ask.named(object.name());
         self.mutate(&named, Operation::Create, &mut object, None, options, &mut warnings).await?;
         resource.rules.default(&mut object);
@@ -190,11 +203,4 @@ pub(super) fn check_namespace(namespace: &str, object: &mut Value) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Field managers are not tracked yet: what clients send of them would be stale at once.
-pub(super) fn forget_managers(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata") {
-        metadata.remove("managedFields");
-    }
 }

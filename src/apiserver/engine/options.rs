@@ -278,6 +278,10 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// The options as an object, for admission.
     pub given: Value,
+    /// The name under which the writer owns fields.
+    pub manager: String,
+    /// Whether an apply takes what others own.
+    pub force: bool,
 }
 
 impl WriteOptions {
@@ -286,8 +290,44 @@ impl WriteOptions {
     /// # Errors
     /// 422 for values that are not known.
     pub fn from_query(query: &Query, kind: &str) -> Result<Self, Status> {
-        const VALIDATIONS: [&str; 4] = ["", "Ignore", "Strict", "Warn"];
+        Self::checked(query, kind, Errors::default())
+    }
+
+    /// From the parameters of a patch, which applies or does not.
+    ///
+    /// # Errors
+    /// As [`Self::from_query`], for an apply without a manager, and for a patch by force.
+    pub fn of_patch(query: &Query, applies: bool) -> Result<Self, Status> {
         let mut errors = Errors::default();
+        let force = query.flag("force");
+        if applies && query.get("fieldManager").is_empty() {
+            errors.required("fieldManager", "is required for apply patch");
+        }
+        if !applies && force.is_some() {
+            errors.forbidden("force", "may not be specified for non-apply patch");
+        }
+        let options = Self::checked(query, "PatchOptions", errors)?;
+        Ok(Self { force: force.unwrap_or(false), ..options })
+    }
+
+    /// The same for a client that calls itself `agent`: who gives no manager owns fields under the
+    /// first word of that.
+    #[must_use]
+    pub fn from_agent(mut self, agent: &str) -> Self {
+        if self.manager.is_empty() {
+            let name = agent.split('/').next().unwrap_or_default();
+            for c in name.chars().filter(|c| !c.is_control()) {
+                if self.manager.len() + c.len_utf8() > MANAGER_BYTES_MAX {
+                    break;
+                }
+                self.manager.push(c);
+            }
+        }
+        self
+    }
+
+    fn checked(query: &Query, kind: &str, mut errors: Errors) -> Result<Self, Status> {
+        const VALIDATIONS: [&str; 4] = ["", "Ignore", "Strict", "Warn"];
         let dry_run: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
         check_dry_run(&dry_run, &mut errors);
         let validation = query.get("fieldValidation");
@@ -307,9 +347,13 @@ impl WriteOptions {
                 given.set(key, value);
             }
         }
-        Ok(Self { dry_run: !dry_run.is_empty(), given })
+        let manager = manager.to_owned();
+        Ok(Self { dry_run: !dry_run.is_empty(), given, manager, force: false })
     }
 }
+
+/// The most bytes of a field manager's name.
+const MANAGER_BYTES_MAX: usize = 128;
 
 fn check_dry_run(values: &[&str], errors: &mut Errors) {
     if values.iter().any(|v| *v != "All") {
@@ -319,9 +363,8 @@ fn check_dry_run(values: &[&str], errors: &mut Errors) {
 }
 
 fn check_manager(manager: &str, errors: &mut Errors) {
-    const BYTES_MAX: usize = 128;
-    if manager.len() > BYTES_MAX {
-        errors.too_long("fieldManager", BYTES_MAX);
+    if manager.len() > MANAGER_BYTES_MAX {
+        errors.too_long("fieldManager", MANAGER_BYTES_MAX);
     }
     if let Some(bad) = manager.chars().find(|c| c.is_control()) {
         let why = format!("should only contain printable characters, found {bad:?}");
@@ -393,7 +436,7 @@ impl DeleteOptions {
             revision: condition("resourceVersion"),
             propagation,
             legacy_cascade: orphan == Some(false),
-            write: WriteOptions { dry_run: !dry_run.is_empty(), given },
+            write: WriteOptions { dry_run: !dry_run.is_empty(), given, ..WriteOptions::default() },
         })
     }
 
@@ -474,6 +517,18 @@ mod tests {
         assert_eq!(good.start, Start::Initial { not_older_than: 0, marked: true });
         let create = WriteOptions::from_query(&Query::parse("dryRun=Some"), "CreateOptions");
         assert_eq!(create.unwrap_err().code, 422);
+        let patch = |query: &str, applies| WriteOptions::of_patch(&Query::parse(query), applies);
+        let refused = patch("force=true", false).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for \
+             non-apply patch"
+        );
+        assert_eq!(patch("", true).unwrap_err().code, 422);
+        let applies = patch("fieldManager=me&force=true", true).unwrap();
+        assert!(applies.force && applies.from_agent("kubectl/v1").manager == "me");
+        let agent = patch("", false).unwrap().from_agent("kube ctl\u{7}/v1.37 (linux)");
+        assert_eq!(agent.manager, "kube ctl");
     }
 
     #[test]

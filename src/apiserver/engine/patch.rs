@@ -4,16 +4,20 @@
 //! another kind that stands for two fields of the object.
 
 use super::options::{State, WriteOptions};
+use super::owners::{self, Owners, ScaleOwners};
+use super::update::check_name;
 use super::version::as_served;
 use super::{Answer, Ask, Engine, Written};
 use crate::api::codec::{FieldValidation, conform};
 use crate::api::meta::Meta;
+use crate::api::patch::apply::{Config, Managers};
 use crate::api::patch::{Patch, invalid_result};
 use crate::api::registry::{Errors, ScaleSelector};
 use crate::api::schema::Schema;
 use crate::api::selector::LabelSelector;
 use crate::api::status::Status;
 use crate::api::tree::Value;
+use crate::limits;
 
 const SCALE: &str = "scale";
 const SCALE_KIND: &str = "Scale";
@@ -63,7 +67,7 @@ impl Engine {
         if ask.subresource != SCALE {
             return self.update(ask, body, options).await;
         }
-        self.rescale(ask, options, &|_, _| Ok(body.clone())).await
+        self.rescale(ask, options, &|_, _| Ok((body.clone(), None))).await
     }
 
     /// Patches an object, or the part of it that the subresource names.
@@ -79,7 +83,8 @@ impl Engine {
     ) -> Result<Written, Status> {
         let (_, schema) = body_type(ask);
         let patched = |old: &Value, warnings: &mut Vec<String>| {
-            let value = patch.apply(old.clone(), &schema)?;
+            let mut value = patch.apply(old.clone(), &schema)?;
+            owners::mark_cleared(&mut value);
             let mut decoded =
                 conform(value.clone(), &schema).map_err(|error| invalid_result(&value, &error))?;
             let findings = patch.findings().iter().cloned();
@@ -90,9 +95,75 @@ impl Engine {
             Ok(value)
         };
         match ask.subresource {
-            SCALE => self.rescale(ask, options, &patched).await,
+            SCALE => {
+                let patched =
+                    |old: &Value, warnings: &mut Vec<String>| Ok((patched(old, warnings)?, None));
+                self.rescale(ask, options, &patched).await
+            }
             _ => self.change(ask, options, &patched).await,
         }
+    }
+
+    /// Makes an object, or the part of it that the subresource names, have what a configuration
+    /// says; creates the object where there is none.
+    ///
+    /// # Errors
+    /// As [`Engine::create`] and [`Engine::update`]; 409 where others own what would change.
+    pub async fn apply(
+        &self,
+        ask: &Ask,
+        config: &Config,
+        validation: FieldValidation,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let mut warnings = Vec::new();
+        owners::findings(config, validation, &mut warnings)?;
+        let mut written = match ask.subresource {
+            SCALE => {
+                let paths = ask.resource.rules.scale();
+                let owners = ScaleOwners { ask, options, path: &paths.spec };
+                let applied = |old: &Value, _: &mut Vec<String>| {
+                    let (scale, managers) = owners.apply(config, old)?;
+                    Ok((scale, Some(managers)))
+                };
+                self.rescale(ask, options, &applied).await?
+            }
+            _ => self.apply_object(ask, config, options).await?,
+        };
+        warnings.append(&mut written.warnings);
+        Ok(Written { warnings, ..written })
+    }
+
+    async fn apply_object(
+        &self,
+        ask: &Ask,
+        config: &Config,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let applied =
+            |old: &Value, _: &mut Vec<String>| self.applied(ask, options, config, Some(old));
+        for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
+            if !ask.subresource.is_empty() || self.history.get(&ask.key()).is_some() {
+                return self.change_owned(ask, options, &applied, Owners::Given).await;
+            }
+            self.authorize(&ask.attributes("create"))?;
+            let object = self.applied(ask, options, config, None)?;
+            if !object.uid().is_empty() {
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {}, and no existing object \
+                     was found",
+                    object.uid()
+                );
+                return Err(ask.conflict(&why));
+            }
+            check_name(ask, &object)?;
+            match self.create_owned(&ask.named(""), object, options, Owners::Given).await {
+                // Somebody was faster: what was to be made is there to be changed.
+                Err(status) if status.is_already_exists() => {}
+                result => return result,
+            }
+        }
+        Err(ask.modified())
     }
 
     /// Changes an object through its scale.
@@ -100,18 +171,33 @@ impl Engine {
         &self,
         ask: &Ask,
         options: &WriteOptions,
-        change: &super::Transform<'_>,
+        change: &ScaleChange<'_>,
     ) -> Result<Written, Status> {
+        let paths = ask.resource.rules.scale();
+        let owners = ScaleOwners { ask, options, path: &paths.spec };
         let transform = |old: &Value, warnings: &mut Vec<String>| {
-            let scale = change(&to_scale(ask, old), warnings)?;
-            from_scale(ask, &scale, old)
+            let mut before = to_scale(ask, old);
+            owners.put(old, &mut before);
+            let (mut scale, managers) = change(&before, warnings)?;
+            let mut object = from_scale(ask, &scale, old)?;
+            match managers {
+                Some(managers) => owners.keep(managers, &mut object),
+                None => owners.track(&before, &mut scale, &mut object),
+            }
+            Ok(object)
         };
-        let mut written = self.change(ask, options, &transform).await?;
+        let mut written = self.change_owned(ask, options, &transform, Owners::Given).await?;
         let object = written.answer.into_value(&ask.resource)?;
         written.answer = Answer::Made(to_scale(ask, &object));
         Ok(written)
     }
 }
+
+/// Makes the wanted state of a scale, and says who owns it where that is known.
+type ScaleChange<'t> = dyn Fn(&Value, &mut Vec<String>) -> Result<(Value, Option<Managers>), Status>
+    + Send
+    + Sync
+    + 't;
 
 /// What the body of a write is: its kind in words, and its types.
 pub fn body_type(ask: &Ask) -> ((String, String, String), Schema) {

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use super::create::{check_namespace, check_type, forget_managers};
+use super::create::{check_namespace, check_type};
 use super::options::WriteOptions;
+use super::owners::{self, Owners};
 use super::version::{as_served, as_stored};
 use super::{Answer, Ask, Engine, Written, commit_failed, context, lazy};
 use crate::admission::Operation;
@@ -63,9 +64,19 @@ impl Engine {
         options: &WriteOptions,
         transform: &Transform<'_>,
     ) -> Result<Written, Status> {
+        self.change_owned(ask, options, transform, Owners::Tracked).await
+    }
+
+    pub(super) async fn change_owned(
+        &self,
+        ask: &Ask,
+        options: &WriteOptions,
+        transform: &Transform<'_>,
+        owners: Owners,
+    ) -> Result<Written, Status> {
         for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
             let current = self.history.get(&ask.key()).ok_or_else(|| ask.not_found())?;
-            if let Some(written) = self.attempt(ask, options, &current, transform).await? {
+            if let Some(written) = self.attempt(ask, options, &current, transform, owners).await? {
                 return Ok(written);
             }
         }
@@ -79,6 +90,7 @@ impl Engine {
         options: &WriteOptions,
         current: &Arc<Object>,
         transform: &Transform<'_>,
+        owners: Owners,
     ) -> Result<Option<Written>, Status> {
         let resource = &*ask.resource;
         let old = as_served(resource, current)?;
@@ -87,13 +99,16 @@ impl Engine {
         check_type(resource, &mut object)?;
         check_namespace(&ask.namespace, &mut object)?;
         check_conditions(ask, &object, &old)?;
-        forget_managers(&mut object);
         warnings.extend(resource.rules.warnings(&object, &old));
         resource.rules.default(&mut object);
+        if owners == Owners::Tracked {
+            self.track(ask, options, &mut object, Some(&old));
+        }
         let update = Operation::Update;
         self.mutate(ask, update, &mut object, Some(&old), options, &mut warnings).await?;
         resource.rules.default(&mut object);
-        prepare(ask, &mut object, &old);
+        owners::kept(&mut object, |object| prepare(ask, object, &old));
+        owners::revert_times(&mut object, &old);
         validate(ask, &object, &old)?;
         self.admit(ask, update, &mut object, Some(&old), options).await?;
         let answer = self.store_change(ask, options, current, object, &old).await?;
@@ -140,7 +155,7 @@ impl Engine {
 }
 
 /// The name in the body must be the one in the path.
-fn check_name(ask: &Ask, object: &Value) -> Result<(), Status> {
+pub(super) fn check_name(ask: &Ask, object: &Value) -> Result<(), Status> {
     match object.name() {
         name if name == ask.name => Ok(()),
         "" => Err(Status::bad_request("name must be provided")),

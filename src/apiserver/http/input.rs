@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 
 use crate::api::codec::{self, Decoded, FieldValidation, json, protobuf, yaml};
 use crate::api::patch::Patch;
+use crate::api::patch::apply::Config;
 use crate::api::schema::Schema;
 use crate::api::status::Status;
 use crate::api::tree::Value;
@@ -140,28 +141,34 @@ pub fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status>
     Ok(decoded.value)
 }
 
+/// What a patch asks for.
+pub enum Change {
+    /// To change the object.
+    Patch(Patch),
+    /// That the object has what a configuration says.
+    Apply(Config),
+}
+
+/// Whether a patch applies a configuration.
+pub fn applies(headers: &HeaderMap) -> bool {
+    media_type(headers) == APPLY_PATCH
+}
+
 /// The patch in a body.
 ///
 /// # Errors
 /// 415 for a form that the resource does not take, 400 for what does not decode.
-pub fn patch(ask: &Ask, headers: &HeaderMap, body: &[u8]) -> Result<Patch, Status> {
+pub fn patch(ask: &Ask, headers: &HeaderMap, body: &[u8]) -> Result<Change, Status> {
     let accepted = if ask.resource.custom {
-        format!("{JSON_PATCH}, {MERGE_PATCH}")
+        format!("{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}")
     } else {
-        format!("{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}")
+        format!("{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}, {APPLY_PATCH}")
     };
     match media_type(headers) {
-        JSON_PATCH => Ok(Patch::json(body)?),
-        MERGE_PATCH => Ok(Patch::merge(body)?),
-        STRATEGIC_PATCH if !ask.resource.custom => Ok(Patch::strategic(body)?),
-        APPLY_PATCH => {
-            let mut status = Status::unsupported_media_type(APPLY_PATCH, &accepted);
-            status.message = format!(
-                "server-side apply is not supported by this version of rk; use client-side apply, \
-                 or one of the other patches: {accepted}"
-            );
-            Err(status)
-        }
+        JSON_PATCH => Ok(Change::Patch(Patch::json(body)?)),
+        MERGE_PATCH => Ok(Change::Patch(Patch::merge(body)?)),
+        STRATEGIC_PATCH if !ask.resource.custom => Ok(Change::Patch(Patch::strategic(body)?)),
+        APPLY_PATCH => Ok(Change::Apply(Config::read(body)?)),
         other => Err(Status::unsupported_media_type(other, &accepted)),
     }
 }

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 
 use super::accept::{Media, Offer, negotiate};
 use super::body::Body;
+use super::input::Change;
 use super::render::{Include, Renderer};
 use super::request::{RequestInfo, ResourcePath};
 use super::{Front, input, output};
@@ -142,12 +143,18 @@ impl Front {
         }
         let body = input::read(body).await?;
         if verb == "patch" {
-            let options = WriteOptions::from_query(query, "PatchOptions")?;
-            let patch = input::patch(ask, headers, &body)?;
-            return self.engine.patch(ask, &patch, input::validation(query), &options).await;
+            let options = WriteOptions::of_patch(query, input::applies(headers))?;
+            let options = options.from_agent(agent(headers));
+            let validation = input::validation(query);
+            return match input::patch(ask, headers, &body)? {
+                Change::Patch(patch) => self.engine.patch(ask, &patch, validation, &options).await,
+                Change::Apply(config) => {
+                    self.engine.apply(ask, &config, validation, &options).await
+                }
+            };
         }
         let kind = if verb == "create" { "CreateOptions" } else { "UpdateOptions" };
-        let options = WriteOptions::from_query(query, kind)?;
+        let options = WriteOptions::from_query(query, kind)?.from_agent(agent(headers));
         let (object, mut warnings) = input::object(ask, headers, query, &body)?;
         let mut written = match verb {
             "create" => self.engine.post(ask, object, &options).await?,
@@ -209,6 +216,11 @@ fn check_served(ask: &Ask, verb: &str) -> Result<(), Status> {
         return Err(Status::forbidden(&resource.group, &resource.plural, "", why));
     }
     if served && !everywhere && named { Ok(()) } else { Err(Status::method_not_allowed()) }
+}
+
+/// What the client calls itself.
+fn agent(headers: &HeaderMap) -> &str {
+    headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn accept(headers: &HeaderMap) -> &str {

@@ -172,7 +172,10 @@ async fn bodies_and_answers_take_three_forms() {
     assert_eq!(code, 415);
     let apply = [("content-type", "application/apply-patch+yaml")];
     let (code, refusal) = site.bytes(&format!("PATCH {MAPS}/b"), &apply, b"{}").await;
-    assert!(code == 415 && refusal.starts_with(br#"{"kind":"Status""#), "{refusal:?}");
+    assert!(code == 422 && refusal.starts_with(br#"{"kind":"Status""#), "{refusal:?}");
+    let apply = [("content-type", "application/apply-patch+cbor")];
+    let (code, _) = site.bytes(&format!("PATCH {MAPS}/b?fieldManager=me"), &apply, b"").await;
+    assert_eq!(code, 415);
 }
 
 #[tokio::test]

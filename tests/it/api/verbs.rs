@@ -106,9 +106,6 @@ async fn patches(client: &Client, maps: &Maps) {
     assert_eq!(code, 422, "the test no longer holds");
     let stale = Patch::Merge(json!({"metadata": {"resourceVersion": "1"}, "data": {}}));
     assert_eq!(refused(maps.patch("a", &params, &stale).await).0, 409);
-    let apply = PatchParams::apply("me");
-    let (code, ..) = refused(maps.patch("a", &apply, &Patch::Apply(map("a"))).await);
-    assert_eq!(code, 415, "server-side apply is not there yet, and says so");
 
     let partial: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(client.clone(), "default");
     let labels = Patch::Merge(json!({"metadata": {"labels": {"l": "1"}}}));

@@ -124,7 +124,8 @@ const REFUSALS: &[Refusal] = &[
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: \
          application/json-patch+json, application/merge-patch+json, \
-         application/strategic-merge-patch+json (got application/json)",
+         application/strategic-merge-patch+json, application/apply-patch+yaml (got \
+         application/json)",
     ),
     (
         "POST",

@@ -19,6 +19,12 @@ pub(super) struct Manager {
 }
 
 impl Manager {
+    /// The same writer, as it is known for writing in another version.
+    pub(super) fn in_version(&self, api_version: &str) -> Self {
+        let api_version = if self.applies { String::new() } else { api_version.to_owned() };
+        Self { api_version, ..self.clone() }
+    }
+
     /// The text by which upstream knows the manager and sorts it.
     pub(super) fn identifier(&self) -> String {
         let mut text = String::from("{");
