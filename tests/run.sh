@@ -27,4 +27,6 @@ rustup target add x86_64-unknown-linux-musl >/dev/null 2>&1
 
 # One build serves the program, its unit tests and the integration tests.
 cargo test --no-run --lib --bins --test it
+# Most tests wait for something most of the time: more of them at once than there are processors.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 cargo test --lib --test it -- "$@"

@@ -49,6 +49,7 @@ spec:
                 x-kubernetes-list-map-keys: [name]
                 items:
                   type: object
+                  required: [name]
                   properties: {name: {type: string}, size: {type: integer}}
           status:
             type: object

@@ -106,7 +106,7 @@ impl Fresh {
             "find /etc /var/lib /var/log /run /usr/local/bin -xdev \\( -path /var/lib/apt -o -path \
              /var/lib/dpkg \\) -prune -o -print | sort
              cut -d' ' -f1-3 /proc/mounts
-             ip -o -details link | sed 's/ qlen.*//' | cut -c1-120
+             ip -o -details link | sed 's/<[^>]*>//; s/ state [A-Z]*//; s/ qlen.*//' | cut -c1-90
              ip -4 -o address; ip -4 route show table all; nft list tables
              find /sys/fs/cgroup -mindepth 2 -type d | sort
              for one in /proc/[0-9]*; do tr '\\0\\n' '  ' 2>/dev/null <$one/cmdline | grep -v \
