@@ -167,10 +167,16 @@ impl Object {
         Ok(Self::new(header.key, self.tree()?, revision, header.fields))
     }
 
-    /// About how many bytes the object holds in memory.
+    /// About how many bytes the object holds in memory, what the allocator adds included.
     pub fn size(&self) -> usize {
-        let labels: usize = self.header.labels.iter().map(|(k, v)| k.len() + v.len() + 32).sum();
-        size_of::<Self>() + self.body.len() + labels + self.header.owners.len() * 160
+        const fn text(text: &str) -> usize {
+            size_of::<Arc<str>>() + 16 + text.len()
+        }
+        let Header { key, uid, labels, owners, fields, .. } = &self.header;
+        let labels: usize = labels.iter().map(|(name, value)| text(name) + text(value)).sum();
+        let fields: usize = fields.iter().map(|(_, value)| 24 + text(value)).sum();
+        let names = text(&key.name) + text(&key.namespace) + text(uid);
+        size_of::<Self>() + self.body.len() + 16 + names + labels + fields + owners.len() * 200
     }
 }
 

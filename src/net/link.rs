@@ -8,6 +8,7 @@ use super::{Doing, Error, Result, blocking};
 use crate::limits::POD_IDENTITY_BYTES_MAX;
 use crate::sys::netlink::Socket;
 use crate::sys::{netns, rtnl, sysctl};
+use crate::util::id;
 use ipnet::Ipv4Net;
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -162,11 +163,7 @@ pub async fn uplink() -> Result<Option<Uplink>> {
 
 /// The name of a pod's link on the host: two letters and 48 bits of a hash of its identity.
 pub fn host_name(pod: &str) -> String {
-    // FNV-1a: the name must be the same in every version of rk.
-    let hash = pod.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{NAME_PREFIX}{:012x}", hash >> 16)
+    format!("{NAME_PREFIX}{:012x}", id::hash(pod.as_bytes()) >> 16)
 }
 
 /// Every link, address and route that rk made, in words.

@@ -11,6 +11,7 @@ use rk::client::{CONFIGMAPS, Client, View};
 use rk::history::{Cursor, Event};
 use rk::pki::{Identity, Rotating, tls};
 
+use crate::guestbook::eventually;
 use crate::harness::{Cluster, PORT, SERVER};
 
 /// How long the far side may take to see a change.
@@ -80,6 +81,12 @@ async fn shown(view: &View, name: &str) {
 #[test]
 fn calls_and_views_work_from_elsewhere() {
     let cluster = Cluster::start(&["--disable-agent"]);
+    // What the controllers write at the start must not come between.
+    eventually("the authority is published", || {
+        let there = cluster.kubectl("get configmaps --all-namespaces --output=name").ok();
+        let published = there.matches("kube-root-ca.crt").count();
+        if published == 4 { Ok(()) } else { Err(there) }
+    });
     over_there(&cluster, async |remote| {
         let client: &dyn Client = &remote;
         let view = client.view(&CONFIGMAPS, "");

@@ -15,7 +15,8 @@ pub static IMAGES: LazyLock<PathBuf> = LazyLock::new(|| {
     let script = example("guestbook/images.sh");
     let page = example("guestbook/image/index.cgi");
     let stamp = [&script, &page].map(|file| std::fs::read_to_string(file).unwrap()).concat();
-    let folder = std::env::temp_dir().join(format!("rk-guestbook-{:x}", checksum(&stamp)));
+    let folder = std::env::temp_dir()
+        .join(format!("rk-guestbook-{:x}", rk::util::id::hash(stamp.as_bytes())));
     if !folder.join("done").exists() {
         let made = Command::new(&script).arg(&folder).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -23,12 +24,6 @@ pub static IMAGES: LazyLock<PathBuf> = LazyLock::new(|| {
     }
     folder
 });
-
-/// FNV-1a: tells two scripts apart.
-fn checksum(text: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
-}
 
 /// A path below `examples`.
 pub fn example(name: &str) -> PathBuf {

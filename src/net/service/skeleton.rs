@@ -7,6 +7,7 @@ use crate::limits::AFFINITY_CLIENTS_MAX;
 use crate::sys::nft::{
     self, Answer, Batch, Conntrack, Data, Expr, Hook, Kind, Layer, Meta, Reg, Set, Verdict,
 };
+use crate::util::id;
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -37,10 +38,7 @@ pub fn mark(config: &Config) -> String {
     for outer in [false, true] {
         chain(&mut text, Chain::Spread { ways: 2, outer, kept: true });
     }
-    let hash = text.bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{MARK}{hash:016x}")
+    format!("{MARK}{:016x}", id::hash(text.bytes()))
 }
 
 fn write(batch: &mut Batch, config: &Config) {

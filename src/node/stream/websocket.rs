@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -15,6 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{Output, Wanted, Wire, terminal_size};
 use crate::limits::{STREAM_CHUNK_BYTES_MAX, WEBSOCKET_MESSAGE_BYTES_MAX};
+use crate::runtime::TerminalSize;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -89,7 +91,9 @@ where
         _ => ERROR,
     };
     to.send(encode(protocol, first, &[])).await?;
-    let mut closed = false;
+    // Input that the process has not taken yet. Until it has, the client is not listened to; its
+    // output must flow nevertheless, or a process that waits for its reader waits for ever.
+    let mut waiting: Option<Input> = None;
     loop {
         tokio::select! {
             output = wire.out.recv() => {
@@ -103,14 +107,12 @@ where
                     break;
                 }
             }
-            message = from.next(), if !closed => match message {
-                Some(message) => closed = receive(protocol, message?, &mut wire).await,
-                None => return Ok(()),
+            () = hand_on(&mut wire.stdin, &wire.resize, &mut waiting), if waiting.is_some() => {}
+            message = from.next(), if waiting.is_none() => match message {
+                // The client is gone, or wishes to be: so is its session.
+                None | Some(Ok(Message::Close(_))) => return Ok(()),
+                Some(message) => waiting = Input::of(protocol, message?),
             },
-        }
-        if closed {
-            // The client is gone, as far as its will goes: so is its session.
-            return Ok(());
         }
     }
     let reason = CloseFrame { code: CloseCode::Normal, reason: "".into() };
@@ -163,32 +165,46 @@ fn decode(protocol: Protocol, message: Message) -> Option<(u8, Bytes)> {
     Some((*first, bytes.slice(1..)))
 }
 
-/// Takes a message in; returns whether the client closed the connection.
-async fn receive(protocol: Protocol, message: Message, wire: &mut Wire) -> bool {
-    if matches!(message, Message::Close(_)) {
-        return true;
+/// What a client sends to a process.
+enum Input {
+    Stdin(Bytes),
+    /// Standard input ends.
+    Close,
+    Resize(TerminalSize),
+}
+
+impl Input {
+    /// What a message means; none where it means nothing.
+    fn of(protocol: Protocol, message: Message) -> Option<Self> {
+        match decode(protocol, message)? {
+            (STDIN, bytes) if !bytes.is_empty() => Some(Self::Stdin(bytes)),
+            (RESIZE, bytes) => terminal_size(&bytes).map(Self::Resize),
+            (CLOSE, bytes) if protocol.closes && bytes.first() == Some(&STDIN) => Some(Self::Close),
+            _ => None,
+        }
     }
-    match decode(protocol, message) {
-        Some((STDIN, bytes)) if !bytes.is_empty() => {
-            if let Some(stdin) = &wire.stdin
-                && stdin.send(bytes).await.is_err()
-            {
-                // The process takes no more.
-                wire.stdin = None;
-            }
+}
+
+/// Gives the process what waits for it; when dropped before its end, it still waits.
+async fn hand_on(
+    stdin: &mut Option<mpsc::Sender<Bytes>>,
+    resize: &mpsc::Sender<TerminalSize>,
+    waiting: &mut Option<Input>,
+) {
+    let taken = match (&*waiting, &*stdin) {
+        (Some(Input::Stdin(bytes)), Some(to)) => to.send(bytes.clone()).await.is_ok(),
+        (Some(Input::Resize(size)), _) => {
+            // An error means that there is no terminal.
+            let _ = resize.send(*size).await;
+            true
         }
-        Some((RESIZE, bytes)) => {
-            if let Some(size) = terminal_size(&bytes) {
-                // An error means that there is no terminal.
-                let _ = wire.resize.send(size).await;
-            }
-        }
-        Some((CLOSE, bytes)) if protocol.closes && bytes.first() == Some(&STDIN) => {
-            wire.stdin = None;
-        }
-        _ => {}
+        (Some(Input::Close), _) => false,
+        (Some(Input::Stdin(_)), None) | (None, _) => true,
+    };
+    if !taken {
+        *stdin = None;
     }
-    false
+    *waiting = None;
 }
 
 #[cfg(test)]
@@ -244,6 +260,23 @@ mod tests {
         assert_eq!(status[0], ERROR);
         assert!(String::from_utf8_lossy(&status[1..]).contains("NonZeroExitCode"));
         assert_eq!(client.bytes().await, b"close 1000");
+    }
+
+    #[tokio::test]
+    async fn output_flows_while_input_waits() {
+        let (mut client, session) = start("v5.channel.k8s.io").await;
+        assert_eq!(client.bytes().await, [STDOUT]);
+        // More than fits between here and a process that does not read.
+        for _ in 0..=session.stdin.max_capacity() {
+            client.0.send(Message::binary(vec![STDIN, b'x'])).await.unwrap();
+        }
+        while session.stdin.len() < session.stdin.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            session.out.send(Output::Stdout(Bytes::from_static(b"y"))).await.unwrap();
+            assert_eq!(client.bytes().await, [STDOUT, b'y']);
+        }
     }
 
     #[tokio::test]

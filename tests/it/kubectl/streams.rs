@@ -219,10 +219,15 @@ fn attach_talks_to_what_runs() {
 #[test]
 fn a_watch_shows_a_pod_come_and_go() {
     let cluster = guestbook::cluster(&[]);
+    // A pod that fits nowhere is in the list, so that it can be seen that the watch has begun.
+    let nowhere = r#"--overrides={"spec":{"nodeSelector":{"no":"node"}}}"#;
+    let words = ["run", "nowhere", "--image=guestbook/web:1", nowhere];
+    cluster.machine.finish(cluster.command("kubectl").args(words), "").ok();
+    cluster.kubectl("wait --for=condition=PodScheduled=False pod/nowhere --timeout=60s").ok();
     for kubectl in both() {
         let mut watch = Talk::kubectl(&cluster, &kubectl, "get pods -w");
+        watch.hear("nowhere");
         kubectl.run(&cluster, "run mynginx --image=guestbook/web:1").ok();
-        watch.hear("NAME");
         for status in ["Pending", "ContainerCreating", "Running"] {
             watch.hear(status);
         }
