@@ -18,6 +18,7 @@ use crate::api::status::Status;
 
 mod authentication;
 mod authorization;
+mod bootstrap_token;
 pub mod escalation;
 mod feed;
 pub mod impersonation;

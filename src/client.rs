@@ -84,6 +84,8 @@ resources! {
     JOBS = "batch", "v1", "jobs";
     /// CronJobs.
     CRONJOBS = "batch", "v1", "cronjobs";
+    /// ClusterRoles.
+    CLUSTERROLES = "rbac.authorization.k8s.io", "v1", "clusterroles";
     /// CustomResourceDefinitions.
     CUSTOMRESOURCEDEFINITIONS = "apiextensions.k8s.io", "v1", "customresourcedefinitions";
 }

@@ -5,6 +5,7 @@
 //! two calls.
 
 mod account;
+mod aggregation;
 mod backends;
 mod calls;
 mod cronjob;
@@ -24,6 +25,7 @@ mod queue;
 mod replicaset;
 mod runner;
 mod statefulset;
+mod tokens;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -52,6 +54,9 @@ fn table(settings: &Settings) -> Vec<Controller> {
     vec![
         account::service_account(),
         account::root_ca(settings.server_authority.clone()),
+        tokens::of_accounts(settings.server_authority.clone()),
+        tokens::cleaner(),
+        aggregation::controller(),
         replicaset::controller(),
         deployment::controller(),
         job::controller(),

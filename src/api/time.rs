@@ -12,10 +12,12 @@ pub fn format_micro(time: Wall) -> String {
     text(time).map_or_else(String::new, |t| t.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
 }
 
-/// Reads any RFC 3339 time, with or without fraction or offset.
+/// Reads any RFC 3339 time, with or without fraction or offset. Saturates in 1677 and 2262.
 pub fn parse(text: &str) -> Option<Wall> {
     let time: jiff::Timestamp = text.parse().ok()?;
-    i64::try_from(time.as_nanosecond()).ok().map(Wall)
+    let nanoseconds = time.as_nanosecond();
+    let end = if nanoseconds < 0 { i64::MIN } else { i64::MAX };
+    Some(Wall(i64::try_from(nanoseconds).unwrap_or(end)))
 }
 
 fn text(time: Wall) -> Option<jiff::Timestamp> {
@@ -33,5 +35,6 @@ mod tests {
         assert_eq!(parse(&format(time)), Some(Wall::from_seconds(1_795_168_080)));
         assert_eq!(parse("2026-11-20T10:48:00+01:00"), Some(Wall::from_seconds(1_795_168_080)));
         assert_eq!(parse("yesterday"), None);
+        assert_eq!(parse("2999-01-01T00:00:00Z"), Some(Wall(i64::MAX)));
     }
 }

@@ -14,7 +14,7 @@ use http::request::Parts;
 use rustls::pki_types::CertificateDer;
 
 use super::service_account::Tokens;
-use super::{ANONYMOUS, AUTHENTICATED, Authenticator, Peer, UserInfo, x509};
+use super::{ANONYMOUS, AUTHENTICATED, Authenticator, Peer, UserInfo, bootstrap_token, x509};
 use crate::api::status::Status;
 use crate::pki::tls::ClientVerifier;
 use crate::pki::token::{self, Token};
@@ -43,8 +43,8 @@ pub struct Authentication {
 }
 
 impl Authentication {
-    /// Takes certificates of `pki`'s client and request-header authorities, service-account tokens
-    /// and the join token.
+    /// Takes certificates of `pki`'s client and request-header authorities, service-account tokens,
+    /// bootstrap tokens of the same history, and the join token.
     ///
     /// # Errors
     /// When an authority cannot be trusted.
@@ -65,6 +65,9 @@ impl Authentication {
                 Ok(verified) => return Ok(verified.user),
                 Err(refused) => tracing::debug!(error = %refused, "token refused"),
             }
+        }
+        if let Some(user) = bootstrap_token::user(self.tokens.history(), token) {
+            return Ok(user);
         }
         match Token::parse(token) {
             Ok(given) if self.join.matches(&given.password) => Ok(Arc::clone(&self.bootstrapper)),

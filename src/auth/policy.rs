@@ -145,6 +145,7 @@ const CONTROLLERS: &[On] = &[
          serviceaccounts/token",
         "",
     ),
+    On("escalate", GROUP, "clusterroles", ""),
     On("create", "apps", "controllerrevisions replicasets", ""),
     On("create", "batch", "jobs", ""),
     On("create", "coordination.k8s.io", "leases", ""),

@@ -117,6 +117,11 @@ impl Tokens {
         Self { signer, history, issuer: issuer.to_owned(), audiences, known }
     }
 
+    /// Where accounts and other credentials are looked up.
+    pub const fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
     /// The audiences that the API server answers to.
     pub fn audiences(&self) -> &[String] {
         &self.audiences

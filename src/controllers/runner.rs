@@ -4,6 +4,7 @@
 //! controller wrote is in its views before it looks at that key again, so none keeps expectations.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,11 +50,38 @@ pub struct Told {
     pub failure_prefix: &'static str,
 }
 
+/// Two calls, the second made from what the first was answered.
+pub struct Sequel {
+    first: Call,
+    then: Box<dyn FnOnce(&Value) -> Call + Send>,
+}
+
+impl Sequel {
+    /// A call, and what makes the next one from its answer.
+    pub fn new(first: Call, then: impl FnOnce(&Value) -> Call + Send + 'static) -> Self {
+        Self { first, then: Box::new(then) }
+    }
+
+    /// Both calls, the first being answered so.
+    #[cfg(test)]
+    pub fn answered(self, answer: &Value) -> (Call, Call) {
+        (self.first, (self.then)(answer))
+    }
+}
+
+impl fmt::Debug for Sequel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequel").field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
 /// What is to be done for one key.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Calls in any order; the first failure ends the plan.
     pub calls: Vec<Step>,
+    /// Pairs of calls, each pair after the one before it, once `calls` have succeeded.
+    pub sequels: Vec<Sequel>,
     /// Calls in this order, after the others succeeded.
     pub then: Vec<Step>,
     /// Calls that are made though others failed, such as the status that tells of it.
@@ -206,7 +234,7 @@ impl Shell<'_> {
     }
 
     async fn perform(&self, plan: Plan) -> Result<Outcome, Status> {
-        let done = self.perform_calls(plan.calls, plan.then).await;
+        let done = self.perform_calls(plan.calls, plan.sequels, plan.then).await;
         for call in plan.always {
             self.step(call.into()).await?;
         }
@@ -219,14 +247,23 @@ impl Shell<'_> {
 
     /// Makes the calls, those of a batch together. A batch doubles with each success, so that a
     /// full quota is met by one failed create and not by hundreds.
-    async fn perform_calls(&self, calls: Vec<Step>, then: Vec<Step>) -> Result<(), Status> {
+    async fn perform_calls(
+        &self,
+        calls: Vec<Step>,
+        sequels: Vec<Sequel>,
+        then: Vec<Step>,
+    ) -> Result<(), Status> {
         let mut rest = calls.into_iter().peekable();
         let mut batch = 1;
         while rest.peek().is_some() {
             let steps: Vec<Step> = rest.by_ref().take(batch).collect();
             let results = join_all(steps.into_iter().map(|step| self.step(step))).await;
-            results.into_iter().collect::<Result<(), Status>>()?;
+            results.into_iter().collect::<Result<Vec<Value>, Status>>()?;
             batch = (batch * 2).min(limits::RECONCILE_CALLS_MAX);
+        }
+        for Sequel { first, then } in sequels {
+            let answer = self.step(first.into()).await?;
+            self.step(then(&answer).into()).await?;
         }
         for step in then {
             self.step(step).await?;
@@ -234,23 +271,27 @@ impl Shell<'_> {
         Ok(())
     }
 
-    /// Makes a call and waits until the view shows it. What is already so counts as done.
-    async fn step(&self, Step { call, told }: Step) -> Result<(), Status> {
+    /// Makes a call and waits until the view shows it; yields the answer. What is already so counts
+    /// as done.
+    async fn step(&self, Step { call, told }: Step) -> Result<Value, Status> {
         let view = self.views.views.get(&call.resource);
         let deleting = call.verb == Verb::Delete;
         let done = self.client.call(call).await;
         if let Some(told) = told {
             self.tell(told, &done);
         }
-        match (done, view) {
-            (Ok(object), Some(view)) => {
-                view.reached(object.resource_version().parse().unwrap_or(0)).await;
+        match done {
+            Ok(object) => {
+                if let Some(view) = view {
+                    view.reached(object.resource_version().parse().unwrap_or(0)).await;
+                }
+                Ok(object)
             }
-            (Err(error), _) if deleting && (error.is_not_found() || error.is_conflict()) => {}
-            (Err(error), _) => return Err(error),
-            (Ok(_), None) => {}
+            Err(error) if deleting && (error.is_not_found() || error.is_conflict()) => {
+                Ok(Value::Null)
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     fn tell(&self, told: Told, done: &Result<Value, Status>) {

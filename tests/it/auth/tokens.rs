@@ -1,5 +1,7 @@
 //! Tokens bound to a pod, reviews of tokens and of access, and acting as somebody else, over HTTP.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rk::api::tree::Value;
 
 use crate::guestbook::eventually;
@@ -20,6 +22,8 @@ fn tokens_reviews_and_other_names() {
     });
     bound_tokens(&wire);
     token_requests(&wire);
+    tokens_in_secrets(&wire);
+    bootstrap_tokens(&wire);
     access_reviews(&wire);
     just_that(&cluster, &wire);
     impersonation(&wire);
@@ -86,6 +90,57 @@ fn token_requests(wire: &Wire<'_>) {
     wire.post(TOKEN_REVIEWS, r#"{"spec":{}}"#).refused(400, "BadRequest");
     let keys = wire.get("/openid/v1/jwks").ok();
     assert!(!keys.get("keys").items().is_empty());
+}
+
+/// A Secret may hold an account's token: it is filled, holds as long as the account, and goes with
+/// it.
+fn tokens_in_secrets(wire: &Wire<'_>) {
+    let secret = r#"{"type":"kubernetes.io/service-account-token","metadata":{"name":"robot-token",
+        "annotations":{"kubernetes.io/service-account.name":"robot"}}}"#;
+    wire.post(&format!("{DEFAULT}/secrets"), secret).ok();
+    wire.post(&format!("{DEFAULT}/serviceaccounts"), r#"{"metadata":{"name":"robot"}}"#).ok();
+    let path = format!("{DEFAULT}/secrets/robot-token");
+    let token = eventually("the secret is filled", || {
+        let secret = wire.get(&path).ok();
+        match secret.at(&["data", "token"]).str() {
+            "" => Err(secret.to_string()),
+            token => Ok(token.to_owned()),
+        }
+    });
+    let token = String::from_utf8(STANDARD.decode(token).unwrap()).unwrap();
+    let status = reviewed(wire, &token, "");
+    let name = status.at(&["user", "username"]).str();
+    assert_eq!(name, "system:serviceaccount:default:robot", "{status}");
+    wire.delete(&format!("{DEFAULT}/serviceaccounts/robot"), "").ok();
+    eventually("the secret goes with its account", || match wire.get(&path) {
+        reply if reply.code == 404 => Ok(()),
+        reply => Err(reply.text()),
+    });
+    assert!(!reviewed(wire, &token, "").get("authenticated").is_true());
+}
+
+/// A bootstrap token lets in until its time is over, and is then removed.
+fn bootstrap_tokens(wire: &Wire<'_>) {
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    let secret = r#"{"type":"bootstrap.kubernetes.io/token","metadata":{
+        "name":"bootstrap-token-abcdef"},"stringData":{"token-id":"abcdef",
+        "token-secret":"0123456789abcdef","usage-bootstrap-authentication":"true",
+        "auth-extra-groups":"system:bootstrappers:edge"}}"#;
+    wire.post(secrets, secret).ok();
+    let holder = wire.bearer("abcdef.0123456789abcdef");
+    let me = holder.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}").ok();
+    let user = me.at(&["status", "userInfo"]);
+    assert_eq!(user.get("username").str(), "system:bootstrap:abcdef");
+    assert!(user.get("groups").to_string().contains("\"system:bootstrappers:edge\""), "{user}");
+    holder.get(secrets).refused(403, "Forbidden");
+    let over = r#"{"stringData":{"expiration":"2020-01-01T00:00:00Z"}}"#;
+    let path = format!("{secrets}/bootstrap-token-abcdef");
+    wire.merge(&path, over).ok();
+    holder.get("/api").refused(401, "Unauthorized");
+    eventually("the token is removed", || match wire.get(&path) {
+        reply if reply.code == 404 => Ok(()),
+        reply => Err(reply.text()),
+    });
 }
 
 fn access_reviews(wire: &Wire<'_>) {
