@@ -66,7 +66,18 @@ pub(super) struct Sqlite {
     /// Revisions below this are reserved on disk.
     reserved: u64,
     /// Held open: its lock tells a second server that the store is in use.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A locked file. The lock goes with it even if a process that was just started still holds a copy
+/// of its descriptor, between fork and exec.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An error leaves it to the last copy of the descriptor.
+        let _ = self.0.unlock();
+    }
 }
 
 /// SQLite's integers are signed; revisions stay far below.
@@ -84,12 +95,12 @@ impl Sqlite {
         let mut lock = lock(directory)?;
         let path = directory.join("state.db");
         let failed = |error| OpenError::Database { path: path.clone(), error };
-        check_not_emptied(&path, &mut lock)?;
+        check_not_emptied(&path, &mut lock.0)?;
         let connection = Connection::open(&path).map_err(failed)?;
         check_format(&connection, &path)?;
         prepare(&connection).map_err(failed)?;
         let (revision, reserved) = begin(&connection).map_err(failed)?;
-        mark(directory, &mut lock)?;
+        mark(directory, &mut lock.0)?;
         let sqlite = Self { connection, reserved, _lock: lock };
         let (objects, expiries) = sqlite.read_all(&path, indexer)?;
         Ok((sqlite, Loaded { objects, expiries, revision }))
@@ -157,14 +168,14 @@ impl Sqlite {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let unusable = |error| OpenError::Directory { path: directory.to_owned(), error };
     std::fs::create_dir_all(directory).map_err(unusable)?;
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.open(directory.join("lock")).map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
         Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
     }
