@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::http::Upload;
 use crate::api::meta::Meta;
 use crate::api::status::Status;
 use crate::api::tree::Value;
@@ -175,7 +175,7 @@ pub async fn forward(
     dialer: &Arc<dyn NodeDialer>,
     node: &str,
     path: &str,
-    request: Request<Incoming>,
+    request: Request<Upload>,
 ) -> Result<Response<Body>, Status> {
     let unreachable = |error: &dyn std::fmt::Display| {
         Status::unavailable(format!("error dialing node {node}: {error}"))
@@ -195,7 +195,7 @@ pub async fn pass(
     stream: Box<dyn Stream>,
     path: &str,
     host: &str,
-    mut request: Request<Incoming>,
+    mut request: Request<Upload>,
 ) -> Result<Response<Body>, io::Error> {
     let broken = |error: hyper::Error| io::Error::other(error.to_string());
     let (mut sender, connection) =
@@ -219,10 +219,10 @@ pub async fn pass(
 
 /// The request as the node gets it: another path, and none of the client's credentials.
 fn rewrite(
-    request: Request<Incoming>,
+    request: Request<Upload>,
     path: &str,
     host: &str,
-) -> Result<Request<Incoming>, http::Error> {
+) -> Result<Request<Upload>, http::Error> {
     let (mut parts, body) = request.into_parts();
     parts.uri = path.parse::<Uri>()?;
     parts.version = http::Version::HTTP_11;

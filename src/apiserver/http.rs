@@ -20,6 +20,7 @@ mod render;
 mod request;
 mod resource;
 mod server;
+mod upload;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use documents::Page;
 pub use health::{Check, Health};
 pub use joining::Door;
 pub use server::serve;
+pub use upload::Upload;
 
 use super::connect::NodeDialer;
 use super::engine::Engine;
@@ -124,10 +126,11 @@ impl Front {
         peer: Arc<Peer>,
         request: Request<Incoming>,
     ) -> BoxFuture<'static, Response<Body>> {
+        let request = request.map(Upload::new);
         async move { self.answered(&peer, request).await }.boxed()
     }
 
-    async fn answered(self: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    async fn answered(self: &Arc<Self>, peer: &Peer, request: Request<Upload>) -> Response<Body> {
         let begun = clock::instant();
         let info = RequestInfo::of(request.method(), request.uri());
         let encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
@@ -166,7 +169,7 @@ impl Front {
         peer: &Peer,
         info: &RequestInfo,
         labels: &Labels,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         if info.is_long() {
             let held = self.metrics.stream(labels);
@@ -198,7 +201,7 @@ impl Front {
         self: &Arc<Self>,
         peer: &Peer,
         info: &RequestInfo,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
         let user = self.authenticator.authenticate(&parts, peer).await?;
@@ -223,7 +226,7 @@ impl Front {
         self: &Arc<Self>,
         user: &UserInfo,
         info: &RequestInfo,
-        request: &Request<Incoming>,
+        request: &Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
         self.engine.authorize(&Attributes::path(user, info.verb, path))?;

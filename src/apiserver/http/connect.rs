@@ -4,14 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Front;
 use super::body::Body;
 use super::request::{RequestInfo, ResourcePath};
+use super::{Front, Upload};
 use crate::api::meta::{GroupResource, Meta};
 use crate::api::status::Status;
 use crate::api::tree::Value;
@@ -36,7 +35,7 @@ impl Front {
         ask: &Ask,
         info: &RequestInfo,
         path: &ResourcePath,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         if ask.subresource == "proxy" && ask.resource.plural != "nodes" {
             return self.proxy(ask, path, request).await;
@@ -68,7 +67,7 @@ impl Front {
         &self,
         ask: &Ask,
         path: &ResourcePath,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let (scheme, name, port) = connect::proxy_name(&ask.name)?;
         let named = Ask { name: name.to_owned(), ..ask.clone() };
@@ -119,7 +118,7 @@ impl Front {
 }
 
 /// Path and query as the other end gets them.
-fn onward(path: &ResourcePath, request: &Request<Incoming>) -> String {
+fn onward(path: &ResourcePath, request: &Request<Upload>) -> String {
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let rest = if path.rest.is_empty() { "/" } else { &path.rest };
     format!("{rest}{query}")

@@ -3,8 +3,8 @@
 use bytes::{Buf, Bytes};
 use http::header::{self, HeaderMap};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 
+use super::Upload;
 use crate::api::codec::{self, Decoded, FieldValidation, json, protobuf, yaml};
 use crate::api::patch::Patch;
 use crate::api::patch::apply::Config;
@@ -28,7 +28,7 @@ const APPLY_PATCH: &str = "application/apply-patch+yaml";
 ///
 /// # Errors
 /// 413 for one that is too large, 400 for one that breaks off.
-pub async fn read(body: Incoming) -> Result<Bytes, Status> {
+pub async fn read(body: Upload) -> Result<Bytes, Status> {
     let mut body = body;
     let limited = Limited::new(&mut body, limits::REQUEST_BYTES_MAX);
     match limited.collect().await {
@@ -37,24 +37,11 @@ pub async fn read(body: Incoming) -> Result<Bytes, Status> {
             Ok(whole.copy_to_bytes(whole.remaining()))
         }
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            discard(body).await;
+            body.discard().await;
             let limit = limits::REQUEST_BYTES_MAX;
             Err(Status::too_large(format!("Request entity too large: limit is {limit}")))
         }
         Err(error) => Err(Status::bad_request(error.to_string())),
-    }
-}
-
-/// Takes what is left of a body that is not wanted, within reason: many clients read no answer
-/// before they have sent all, and see only a broken connection otherwise.
-async fn discard(mut body: Incoming) {
-    let mut left = limits::REQUEST_DISCARD_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        if length > left {
-            return;
-        }
-        left -= length;
     }
 }
 

@@ -4,10 +4,9 @@
 
 use async_trait::async_trait;
 use http::Response;
-use hyper::body::Incoming;
 
 use super::body::Body;
-use super::{Front, input, output};
+use super::{Front, Upload, input, output};
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::policy::JOIN_PATH;
@@ -28,7 +27,7 @@ impl Front {
     pub(super) async fn join(
         &self,
         user: &UserInfo,
-        body: Incoming,
+        body: Upload,
     ) -> Result<Response<Body>, Status> {
         self.engine.authorize(&Attributes::path(user, "post", JOIN_PATH))?;
         let door = self.door.as_ref().ok_or_else(Status::no_such_path)?;

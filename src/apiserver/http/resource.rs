@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::accept::{Media, Offer, negotiate};
 use super::body::Body;
 use super::input::Change;
 use super::render::{Include, Renderer};
 use super::request::{RequestInfo, ResourcePath};
-use super::{Front, input, output};
+use super::{Front, Upload, input, output};
 use crate::api::selector::FieldSelector;
 use crate::api::status::Status;
 use crate::apiserver::engine::{
@@ -29,7 +28,7 @@ impl Front {
         user: Arc<UserInfo>,
         info: &RequestInfo,
         path: &ResourcePath,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         authorize(self, &user, info, path)?;
         let ask = self.ask(user, path)?;
@@ -49,7 +48,7 @@ impl Front {
         &self,
         ask: &Ask,
         info: &RequestInfo,
-        request: Request<Incoming>,
+        request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
@@ -135,7 +134,7 @@ impl Front {
         verb: &str,
         query: &Query,
         headers: &HeaderMap,
-        body: Incoming,
+        body: Upload,
     ) -> Result<Written, Status> {
         if verb == "delete" {
             let options = delete_options(query, headers, body).await?;
@@ -238,7 +237,7 @@ fn renderer(ask: &Ask, query: &Query, headers: &HeaderMap) -> Result<Renderer, S
 async fn delete_options(
     query: &Query,
     headers: &HeaderMap,
-    body: Incoming,
+    body: Upload,
 ) -> Result<DeleteOptions, Status> {
     let body = input::read(body).await?;
     DeleteOptions::new(query, input::delete_options(headers, &body)?)

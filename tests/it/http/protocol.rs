@@ -16,6 +16,7 @@ fn the_protocol_is_http() {
     heads(&wire);
     compression(&wire);
     refusals(&wire);
+    refusals_without_a_look_at_the_body(&wire);
     broken_patches(&wire);
 }
 
@@ -239,6 +240,15 @@ fn refusals(wire: &Wire<'_>) {
          application/vnd.kubernetes.protobuf"
     );
     wire.get(&format!("{MAPS}/a")).ok();
+}
+
+/// Whoever is still sending when the answer is ready gets to read it.
+fn refusals_without_a_look_at_the_body(wire: &Wire<'_>) {
+    let body = "x".repeat(1 << 20);
+    for (path, code) in [("/healthz", 405), ("/nothing", 405), ("/api/v1/nothing", 404)].repeat(5) {
+        let reply = wire.send("POST", path, JSON, body.as_bytes());
+        assert_eq!((reply.code, &*reply.complaint), (code, ""), "{path}");
+    }
 }
 
 /// A patch that does not fit says why, beside upstream's words.
