@@ -25,7 +25,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use tokio::sync::watch::Sender;
 
 use super::allocate::{Allocating, Allocator};
 use crate::admission::{Admission, AdmissionRequest, Operation};
@@ -180,8 +180,8 @@ pub struct Identity {
 pub struct Engine {
     history: Arc<History>,
     store: Store,
-    /// Swapped whole: readers clone the pointer.
-    registry: RwLock<Arc<Registry>>,
+    /// Swapped whole: readers clone the pointer, and watches of what may go wait for its change.
+    registry: Sender<Arc<Registry>>,
     authorizer: Arc<dyn Authorizer>,
     admission: Arc<dyn Admission>,
     allocator: Allocator,
@@ -194,7 +194,7 @@ impl Engine {
         Self {
             history: parts.history,
             store: parts.store,
-            registry: RwLock::new(Arc::new(parts.registry)),
+            registry: Sender::new(Arc::new(parts.registry)),
             authorizer: parts.authorizer,
             admission: parts.admission,
             allocator: parts.allocator,
@@ -209,15 +209,16 @@ impl Engine {
 
     /// The resources that are served now.
     pub fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry.read())
+        Arc::clone(&self.registry.borrow())
     }
 
     /// Changes what is served. Whoever asks after this returns sees the change.
     pub fn change_registry(&self, change: impl FnOnce(&mut Registry)) {
-        let mut current = self.registry.write();
-        let mut next = Registry::clone(&current);
-        change(&mut next);
-        *current = Arc::new(next);
+        self.registry.send_modify(|current| {
+            let mut next = Registry::clone(current);
+            change(&mut next);
+            *current = Arc::new(next);
+        });
     }
 
     /// Whether the user may do this.

@@ -29,10 +29,22 @@ pub fn layout(template: &Value) -> [Value; 2] {
     })
 }
 
+/// Why the name of a new object is no DNS label; empty where it is, or the object is not new.
+pub fn name_faults(object: &Value, old: &Value) -> Vec<String> {
+    if !old.is_null() {
+        return Vec::new();
+    }
+    match object.name() {
+        // A name that is still to be generated ends in letters and digits.
+        "" => text::dns_label(&format!("{}x", object.metadata().get("generateName").str())),
+        name => text::dns_label(name),
+    }
+}
+
 /// What a new object is told whose name makes a bad name for a pod.
 pub fn name_warning(object: &Value, old: &Value) -> Vec<String> {
-    let faults = text::dns_label(object.name());
-    if !old.is_null() || faults.is_empty() {
+    let faults = name_faults(object, old);
+    if faults.is_empty() {
         return Vec::new();
     }
     vec![format!(
@@ -40,4 +52,21 @@ pub fn name_warning(object: &Value, old: &Value) -> Vec<String> {
          behavior; a DNS label is recommended: [{}]",
         faults.join(" ")
     )]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_at_as_they_will_be() {
+        let warned = |metadata: &str| {
+            let object = Value::parse(format!(r#"{{"metadata":{metadata}}}"#).as_bytes()).unwrap();
+            !name_warning(&object, &Value::Null).is_empty()
+        };
+        assert!(!warned(r#"{"name":"a"}"#) && warned(r#"{"name":"a.b"}"#));
+        assert!(!warned(r#"{"generateName":"a-"}"#) && warned(r#"{"generateName":"a.b-"}"#));
+        let old = Value::object();
+        assert!(name_warning(&Value::object(), &old).is_empty(), "an update is not warned");
+    }
 }

@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::options::{Start, WatchOptions};
 use super::read::{Filter, check_fields};
 use super::version::as_served;
 use super::{Ask, Engine};
-use crate::api::registry::Resource;
+use crate::api::registry::{Registry, Resource};
 use crate::api::status::Status;
 use crate::history::{Cursor, Event, Gone, Header, History, Object};
 use crate::limits;
@@ -50,6 +52,8 @@ pub struct Watch {
     /// When the next bookmark is due.
     bell: Instant,
     ended: bool,
+    /// Where it is seen that a custom resource is no longer served.
+    registry: Option<watch::Receiver<Arc<Registry>>>,
 }
 
 /// The place in the initial state.
@@ -91,6 +95,7 @@ impl Engine {
             deadline: now + options.timeout.unwrap_or_else(lifetime),
             bell: next_bell(now),
             ended: false,
+            registry: ask.resource.custom.then(|| self.registry.subscribe()),
         })
     }
 }
@@ -158,11 +163,16 @@ impl Watch {
             Err(gone) => return Err(*gone),
         };
         let alarm = if self.bookmarks { self.bell.min(self.deadline) } else { self.deadline };
+        let withdrawn = withdrawn(self.registry.as_mut(), &self.resource);
         tokio::select! {
             biased;
             events = cursor.next(limits::WATCH_PORTION) => {
                 let events = events?;
                 Ok(events.iter().filter_map(|event| self.frame(event)).collect())
+            }
+            () = withdrawn => {
+                self.ended = true;
+                Ok(Vec::new())
             }
             () = tokio::time::sleep_until(alarm.into()) => {
                 let now = clock::instant();
@@ -202,6 +212,14 @@ impl Watch {
         self.ended = true;
         vec![Frame::Error(Status::expired(gone.to_string()))]
     }
+}
+
+/// Waits until a resource is no longer served, which only those do that come at run time.
+async fn withdrawn(registry: Option<&mut watch::Receiver<Arc<Registry>>>, resource: &Resource) {
+    let Some(registry) = registry else { return std::future::pending().await };
+    let Resource { group, version, plural, .. } = resource;
+    // An error means that the engine is gone: the process is stopping.
+    let _ = registry.wait_for(|now| now.get(group, version, plural).is_none()).await;
 }
 
 /// How long a watch lasts whose client does not say: 30 to 60 minutes, so that clients which came

@@ -80,7 +80,30 @@ pub fn object(
         }
         other => return Err(Status::unsupported_media_type(other, OBJECTS)),
     };
-    decoded.and_then(|decoded| decoded.accept(validation(query))).map_err(refused)
+    let decoded = decoded.and_then(|decoded| decoded.accept(validation(query))).map_err(refused)?;
+    if ask.resource.custom && kind == ask.resource.kind {
+        check_named(&decoded.0, &kind, &ask.resource.api_version(), body)?;
+    }
+    Ok(decoded)
+}
+
+/// A custom resource must say what it is; built-in kinds may leave it to the path.
+fn check_named(object: &Value, kind: &str, version: &str, body: &[u8]) -> Result<(), Status> {
+    if object.get("kind").str().is_empty() {
+        let body = String::from_utf8_lossy(body);
+        let begin: String = body.chars().take(30).collect();
+        let more = if begin.len() < body.len() { " ..." } else { "" };
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is \
+             missing in '{body}' ({begin}{more})"
+        )));
+    }
+    if object.get("apiVersion").str().is_empty() {
+        return Err(Status::bad_request(format!(
+            "the API version in the data () does not match the expected API version ({version})"
+        )));
+    }
+    Ok(())
 }
 
 /// An object in protobuf. Its type may be blank: then it is what the path says.

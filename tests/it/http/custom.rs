@@ -1,5 +1,7 @@
 //! Custom resources, from the definition to the last object.
 
+use std::process::Stdio;
+
 use rk::api::tree::Value;
 
 use crate::guestbook::eventually;
@@ -158,6 +160,15 @@ fn wrong_objects(wire: &Wire<'_>) {
     assert!(said.contains("strict decoding error: unknown field \"spec.gone\""), "{said}");
     let other = widget("bad", "{}").replace("Widget", "Gadget");
     wire.post(WIDGETS, &other).refused(400, "BadRequest");
+    let body = r#"{"metadata":{"name":"bad"},"spec":{}}"#;
+    let said = wire.post(WIDGETS, body).refused(400, "BadRequest");
+    let wanted = "the object provided is unrecognized (must be of type Widget): Object 'Kind' is \
+                  missing in '{\"metadata\":{\"name\":\"bad\"},\"spec\":{}}' \
+                  ({\"metadata\":{\"name\":\"bad\"},\"sp ...)";
+    assert_eq!(said, wanted);
+    let unversioned = r#"{"kind":"Widget","metadata":{"name":"bad"},"spec":{}}"#;
+    let said = wire.post(WIDGETS, unversioned).refused(400, "BadRequest");
+    assert!(said.starts_with("the API version in the data () does not match"), "{said}");
     wire.get(&format!("{WIDGETS}/bad")).refused(404, "NotFound");
 }
 
@@ -295,6 +306,8 @@ fn names_that_are_taken(cluster: &Cluster, wire: &Wire<'_>) {
 fn taken_back(cluster: &Cluster, wire: &Wire<'_>) {
     wire.merge(&format!("{WIDGETS}/w"), r#"{"metadata":{"finalizers":["example.com/hold"]}}"#).ok();
     let path = format!("{DEFINITIONS}/widgets.example.com");
+    let mut watch = wire.command(&format!("{WIDGETS}?watch=1"), &[]);
+    let watch = cluster.machine.spawn(watch.stdout(Stdio::piped()));
     let marked = wire.delete(&path, "").ok();
     let finalizers = marked.at(&["metadata", "finalizers"]).to_string();
     assert_eq!(finalizers, r#"["customresourcecleanup.apiextensions.k8s.io"]"#);
@@ -310,5 +323,9 @@ fn taken_back(cluster: &Cluster, wire: &Wire<'_>) {
     wire.merge(&format!("{WIDGETS}/w"), r#"{"metadata":{"finalizers":null}}"#).ok();
     cluster.kubectl("wait --for=delete crd/widgets.example.com --timeout=40s").ok();
     wire.get(WIDGETS).refused(404, "NotFound");
+    let seen = watch.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&seen.stdout);
+    assert!(seen.status.success(), "the watch ends with what it watches: {text}");
+    assert!(text.lines().last().unwrap().contains("\"DELETED\""), "{text}");
     assert!(!cluster.kubectl("api-resources").ok().contains("example.com"));
 }

@@ -3,7 +3,7 @@
 use crate::api::kinds::check::At;
 use crate::api::kinds::not_yet;
 use crate::api::kinds::table::columns;
-use crate::api::kinds::text;
+use crate::api::kinds::workload;
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, default_subresource};
 use crate::api::time;
@@ -115,8 +115,8 @@ impl Rules for Pod {
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        let faults = text::dns_label(object.name());
-        if !old.is_null() || faults.is_empty() {
+        let faults = workload::name_faults(object, old);
+        if faults.is_empty() {
             return Vec::new();
         }
         vec![format!(
