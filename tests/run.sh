@@ -18,7 +18,7 @@ need_packages() {
 }
 
 need_packages curl musl-tools busybox-static nftables iproute2 docker-registry apache2-utils \
-    redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd shellcheck procps
+    redis-server nginx-light conntrack dnsutils qemu-system-x86 systemd shellcheck procps python3-venv
 [ "$(uname -m)" != x86_64 ] || tests/kernel.sh
 command -v kubectl >/dev/null || need_packages kubernetes-client
 # For the newest kubectl and for Kubernetes' own encoders.

@@ -13,8 +13,8 @@ use crate::harness::Cluster;
 /// next run finds them unless the script has changed.
 pub static IMAGES: LazyLock<PathBuf> = LazyLock::new(|| {
     let script = example("guestbook/images.sh");
-    let page = example("guestbook/image/index.cgi");
-    let stamp = [&script, &page].map(|file| std::fs::read_to_string(file).unwrap()).concat();
+    let parts = [&script, &example("oci.sh"), &example("guestbook/image/index.cgi")];
+    let stamp = parts.map(|file| std::fs::read_to_string(file).unwrap()).concat();
     let folder = std::env::temp_dir()
         .join(format!("rk-guestbook-{:x}", rk::util::id::hash(stamp.as_bytes())));
     if !folder.join("done").exists() {

@@ -12,21 +12,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rk::api::tree::Value;
 
+use crate::go;
+
 /// The built program, or why there is none.
 static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/api/oracle");
     let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("oracle");
-    let output = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&program)
-        .arg(".")
-        .current_dir(source)
-        .output()
-        .map_err(|e| format!("cannot run go: {e}"))?;
-    if output.status.success() {
-        return Ok(program);
-    }
-    Err(format!("cannot build the oracle: {}", String::from_utf8_lossy(&output.stderr)))
+    go::Program::of("tests/it/api/oracle").build(&program).map(|()| program)
 });
 
 /// A running oracle.
@@ -46,14 +37,7 @@ impl Oracle {
     /// Starts one, or says why the test is skipped. In CI nothing is skipped: the reason is a
     /// failure there.
     pub fn start() -> Option<Self> {
-        let program = match &*PROGRAM {
-            Ok(program) => program,
-            Err(why) => {
-                assert!(std::env::var_os("CI").is_none(), "{why}");
-                eprintln!("skipped: {why}");
-                return None;
-            }
-        };
+        let program = go::or_skip(PROGRAM.as_ref())?;
         let mut child = Command::new(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -142,7 +142,12 @@ fn scripts_are_as_shellcheck_wants_them() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut shellcheck = std::process::Command::new("shellcheck");
     shellcheck.current_dir(root).args(["install.sh", "examples/quickstart.sh", "tests/run.sh"]);
-    shellcheck.args(["examples/guestbook/images.sh", "tests/it/product/enter.sh", ".ci/run"]);
+    shellcheck.args([
+        "examples/guestbook/images.sh",
+        "examples/oci.sh",
+        "tests/it/product/enter.sh",
+    ]);
+    shellcheck.args(["tests/conformance/images.sh", "tests/conformance/run.sh", ".ci/run"]);
     let checked = shellcheck.output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

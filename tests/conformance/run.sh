@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Runs Kubernetes' own conformance suite, built from its Go module, against rk.
+#
+#   tests/conformance/run.sh              every conformance test that needs one node
+#   tests/conformance/run.sh FOCUS        those whose names match a regular expression
+#
+# SKIP is a regular expression of names to leave out, RK the executable (the release build). The
+# report is written to target/tmp/conformance/report. Not part of the tests: the first build takes a
+# quarter of an hour, and all of the suite two hours.
+# Everything runs in a network namespace of its own and below one folder, which goes at the end.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+version=$(sed -n 's/^\s*k8s.io\/kubernetes //p' "$here/go.mod")
+kept=$root/target/tmp/conformance
+programs=$kept/$version
+rk=${RK:-$root/target/x86_64-unknown-linux-musl/release/rk}
+
+build() {
+    mkdir -p "$programs"
+    local module=k8s.io/kubernetes flags=(-trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version")
+    cd "$here"
+    export CGO_ENABLED=0
+    [ -x "$programs/e2e.test" ] || go test -c -vet=off "${flags[@]}" -o "$programs/e2e.test" $module/test/e2e
+    [ -x "$programs/agnhost" ] || go build "${flags[@]}" -o "$programs/agnhost" $module/test/images/agnhost
+    [ -x "$programs/nnp" ] || go build "${flags[@]}" -o "$programs/nnp" $module/test/images/nonewprivs
+    [ -d "$kept/images" ] || { ./images.sh "$programs" "$kept/images.new" && mv "$kept/images.new" "$kept/images"; }
+}
+
+# Waits until something goes well, for a minute.
+await() {
+    for _ in $(seq 600); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    echo "does not come: $*; the log is $work/log" >&2
+    exit 1
+}
+
+# The server's log is kept beside the report.
+finish() {
+    kill "$server" || true
+    wait
+    cp "$work/log" "$kept/log"
+    "$rk" uninstall --yes "${dirs[@]}" >/dev/null
+    rm -rf "$work"
+}
+
+inside() {
+    work=$(mktemp -d)
+    ip link set lo up
+    ip link add eth0 type veth peer name peer0
+    ip link set peer0 up
+    ip address add 192.168.77.1/24 dev eth0
+    ip link set eth0 up
+    ip route add default via 192.168.77.2
+    dirs=(--data-dir "$work/data" --run-dir "$work/run" --config /dev/null)
+    "$rk" server "${dirs[@]}" --write-kubeconfig "$work/kubeconfig" --node-name node-1 >"$work/log" 2>&1 &
+    server=$!
+    trap finish EXIT
+    export KUBECONFIG=$work/kubeconfig
+    await kubectl wait --for=condition=Ready node/node-1
+    for image in "$kept"/images/*.tar; do
+        "$rk" images import --data-dir "$work/data" --run-dir "$work/run" "$image" >/dev/null
+    done
+    await kubectl get serviceaccount default
+    rm -rf "$kept/report"
+    "$programs/e2e.test" --kubeconfig "$KUBECONFIG" --provider skeleton --num-nodes 1 \
+        --kubectl-path "$(command -v kubectl)" --report-dir "$kept/report" \
+        --allowed-not-ready-nodes 0 --delete-namespace-on-failure=true \
+        --ginkgo.focus "$1" --ginkgo.skip "${SKIP:-\[Disruptive\]}" --ginkgo.label-filter Conformance \
+        --ginkgo.no-color --ginkgo.timeout 4h
+}
+
+if [ "${1:-}" = inside ]; then
+    inside "$2"
+else
+    build
+    exec unshare --net "$0" inside "${1:-.}"
+fi
