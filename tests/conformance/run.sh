@@ -76,5 +76,5 @@ if [ "${1:-}" = inside ]; then
     inside "$2"
 else
     build
-    exec unshare --net "$0" inside "${1:-.}"
+    exec unshare --net "$here/run.sh" inside "${1:-.}"
 fi

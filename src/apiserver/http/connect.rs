@@ -37,7 +37,7 @@ impl Front {
         path: &ResourcePath,
         request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
-        if ask.subresource == "proxy" && ask.resource.plural != "nodes" {
+        if ask.subresource == "proxy" && !self.is_own_server(ask)? {
             return self.proxy(ask, path, request).await;
         }
         let (node, onward) = match Service::of(ask.subresource) {
@@ -49,13 +49,25 @@ impl Front {
                 connect::target(&pod, service, &query)?
             }
             None => {
-                self.engine.get(ask, State::Newest)?;
-                (ask.name.clone(), onward(path, &request))
+                let (_, name, _) = connect::proxy_name(&ask.name)?;
+                (name.to_owned(), onward(path, &request))
             }
         };
         self.engine.connect(ask).await?;
         let response = connect::forward(self.dialer()?, &node, &onward, request).await?;
         Ok(response.map(Body::Passed))
+    }
+
+    /// Whether a proxy leads to a node's own server: where no port is named, or its port.
+    fn is_own_server(&self, ask: &Ask) -> Result<bool, Status> {
+        if ask.resource.plural != "nodes" {
+            return Ok(false);
+        }
+        let (_, name, port) = connect::proxy_name(&ask.name)?;
+        let named = Ask { name: name.to_owned(), ..ask.clone() };
+        let node = as_served(&ask.resource, &self.engine.get(&named, State::Newest)?)?;
+        let own = node.at(&["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
+        Ok(port.is_empty() || own.to_string() == port)
     }
 
     fn dialer(&self) -> Result<&Arc<dyn NodeDialer>, Status> {
@@ -76,6 +88,7 @@ impl Front {
         let secure = scheme == "https";
         let (address, port) = match &*ask.resource.plural {
             "pods" => behind_pod(&object, port, secure)?,
+            "nodes" => behind_node(&object, port)?,
             _ => self.behind_service(&object, port)?,
         };
         let endpoint = Endpoint { secure, address, port };
@@ -122,6 +135,18 @@ fn onward(path: &ResourcePath, request: &Request<Upload>) -> String {
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let rest = if path.rest.is_empty() { "/" } else { &path.rest };
     format!("{rest}{query}")
+}
+
+/// A node's address, and the port that was asked for.
+fn behind_node(node: &Value, port: &str) -> Result<(String, u16), Status> {
+    let addresses = node.at(&["status", "addresses"]).items();
+    let internal = addresses.iter().find(|address| address.get("type").str() == "InternalIP");
+    let address = internal.map(|address| address.get("address").str()).unwrap_or_default();
+    if address.is_empty() {
+        return Err(Status::unavailable(format!("node {} has no address yet", node.name())));
+    }
+    let port = port.parse().map_err(|_| Status::bad_request("the port is not a number"))?;
+    Ok((address.to_owned(), port))
 }
 
 /// A pod's address, and the port that was asked for or its first.
@@ -204,6 +229,15 @@ mod tests {
         assert_eq!(behind_pod(&pod, "99", false).unwrap().1, 99);
         assert_eq!(behind_pod(&pod, "x", false).unwrap_err().code, 400);
         assert_eq!(behind_pod(&parse("{}"), "", false).unwrap_err().code, 503);
+    }
+
+    #[test]
+    fn nodes_are_reached_at_their_own_address() {
+        let node = r#"{"metadata":{"name":"n"},"status":{"addresses":[
+            {"type":"Hostname","address":"n"},{"type":"InternalIP","address":"192.0.2.1"}]}}"#;
+        assert_eq!(behind_node(&parse(node), "9100").unwrap(), ("192.0.2.1".into(), 9100));
+        assert_eq!(behind_node(&parse(node), "x").unwrap_err().code, 400);
+        assert_eq!(behind_node(&parse("{}"), "9100").unwrap_err().code, 503);
     }
 
     #[test]

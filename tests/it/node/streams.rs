@@ -169,3 +169,17 @@ fn ports_of_pods_are_forwarded() {
     }
     assert!(clock::instant() - begun < Duration::from_secs(30));
 }
+
+#[test]
+fn a_nodes_server_is_reached_through_the_api() {
+    let world = World::far();
+    world.pod("box", "sleep 600");
+    for node in ["node-2", "node-2:10250", "https:node-2:10250"] {
+        let pods = world.kubectl(&format!("get --raw /api/v1/nodes/{node}/proxy/pods")).ok();
+        assert!(pods.contains("\"name\":\"box\""), "{node}: {pods}");
+    }
+    let said = world.kubectl("get --raw /api/v1/nodes/node-2:1/proxy/pods").fails();
+    assert!(said.contains("error trying to reach 192.168.77.2:1"), "{said}");
+    let said = world.kubectl("get --raw /api/v1/nodes/node-9:10250/proxy/pods").fails();
+    assert!(said.contains("nodes \"node-9\" not found"), "{said}");
+}
