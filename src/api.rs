@@ -4,6 +4,7 @@
 //! What makes one resource different from another stands in its [`registry`] entry, and nowhere
 //! else: handlers, patches, discovery and encodings are generic over it.
 
+pub mod amounts;
 pub mod codec;
 pub mod cron;
 pub mod jsonpath;

@@ -96,6 +96,11 @@ impl Quantity {
         Self { nanos: milli * MILLI, ..self }
     }
 
+    /// The amount rounded up to a whole number, in its notation.
+    pub fn rounded_up(self) -> Self {
+        Self { nanos: i128::from(self.value()) * NANO, ..self }
+    }
+
     /// Whether the amount is a whole number.
     pub const fn is_whole(self) -> bool {
         self.nanos % NANO == 0
@@ -114,6 +119,12 @@ impl Quantity {
     /// The amount in units of `unit`, rounded up; zero for a `unit` that is not positive.
     pub fn per(self, unit: Self) -> i64 {
         if unit.nanos > 0 { self.scaled(unit.nanos) } else { 0 }
+    }
+
+    /// How many times `other` this is, as near as a float can say.
+    #[allow(clippy::cast_precision_loss, reason = "the nearest float is what is wanted")]
+    pub fn ratio_to(self, other: Self) -> f64 {
+        self.nanos as f64 / other.nanos as f64
     }
 
     fn scaled(self, unit: i128) -> i64 {

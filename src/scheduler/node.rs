@@ -142,8 +142,8 @@ impl NodeInfo {
     }
 
     fn count(&mut self, share: &Share, sign: i64) {
-        self.requested.add(&share.requests, sign);
-        self.requested_for_score.add(&share.for_score, sign);
+        self.requested.count(&share.requests, sign);
+        self.requested_for_score.count(&share.for_score, sign);
         for port in &share.ports {
             tally(&mut self.ports, port.clone(), sign);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::amounts::{self, Totals};
 use crate::api::quantity::Quantity;
 use crate::api::tree::Value;
 
@@ -38,10 +39,16 @@ impl Amounts {
     }
 
     /// Adds other amounts, `sign` times.
-    pub fn add(&mut self, other: &Self, sign: i64) {
+    pub fn count(&mut self, other: &Self, sign: i64) {
         for (name, amount) in &other.amounts {
             *self.amounts.entry(name.clone()).or_default() += sign * amount;
         }
+    }
+}
+
+impl Totals for Amounts {
+    fn add(&mut self, other: &Self) {
+        self.count(other, 1);
     }
 
     fn raise_to(&mut self, other: &Self) {
@@ -69,26 +76,9 @@ pub fn of_pod_for_score(spec: &Value) -> Amounts {
 }
 
 fn requests(spec: &Value, of: impl Fn(&Value) -> Amounts) -> Amounts {
-    let mut running = Amounts::default();
-    for container in spec.get("containers").items() {
-        running.add(&of(container), 1);
-    }
-    let mut peak = Amounts::default();
-    let mut sidecars = Amounts::default();
-    for container in spec.get("initContainers").items() {
-        let mut moment = of(container);
-        if container.get("restartPolicy").str() == "Always" {
-            running.add(&moment, 1);
-            sidecars.add(&moment, 1);
-            peak.raise_to(&sidecars);
-        } else {
-            moment.add(&sidecars, 1);
-            peak.raise_to(&moment);
-        }
-    }
-    running.raise_to(&peak);
-    running.add(&Amounts::of(spec.get("overhead")), 1);
-    running
+    let mut total = amounts::of_pod(spec, of);
+    total.add(&Amounts::of(spec.get("overhead")));
+    total
 }
 
 #[cfg(test)]
