@@ -20,8 +20,10 @@ mod lifecycle;
 mod nodes;
 mod plugins;
 mod pods;
+mod priority;
 mod rbac;
 mod restriction;
+mod runtime_class;
 mod service_account;
 
 pub use plugins::Plugins;

@@ -80,6 +80,10 @@ resources! {
     CONTROLLERREVISIONS = "apps", "v1", "controllerrevisions";
     /// PodDisruptionBudgets.
     PODDISRUPTIONBUDGETS = "policy", "v1", "poddisruptionbudgets";
+    /// PriorityClasses.
+    PRIORITYCLASSES = "scheduling.k8s.io", "v1", "priorityclasses";
+    /// RuntimeClasses.
+    RUNTIMECLASSES = "node.k8s.io", "v1", "runtimeclasses";
     /// Jobs.
     JOBS = "batch", "v1", "jobs";
     /// CronJobs.

@@ -150,6 +150,7 @@ impl Scheduler {
                     self.cluster.place(&key, &node, share);
                     self.binding.push(self.bind(key, &pod, node));
                 }
+                // Preemption (PostFilter) belongs here; what it frees is waited for as now.
                 Decision::Unschedulable(why) => self.refuse(key, pod, why),
             }
         }

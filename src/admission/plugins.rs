@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Admission, AdmissionRequest, lifecycle, nodes, pods, rbac, restriction, service_account,
+    Admission, AdmissionRequest, lifecycle, nodes, pods, priority, rbac, restriction, runtime_class,
+    service_account,
 };
 use crate::api::meta::{GroupResource, Key};
 use crate::api::status::Status;
@@ -52,8 +53,11 @@ const PLUGINS: &[Plugin] = &[
     M("ServiceAccount", service_account::admit),
     M("NodeRestriction", restriction::admit),
     M("TaintNodesByCondition", nodes::taint),
-    M("Priority", pods::priority),
+    M("Priority", priority::resolve),
+    V("Priority", priority::validate),
     M("DefaultTolerationSeconds", pods::tolerations),
+    M("RuntimeClass", runtime_class::apply),
+    V("RuntimeClass", runtime_class::check),
     // Upstream has this in the storage of roles, after all mutation.
     V("RBACEscalation", rbac::validate),
 ];

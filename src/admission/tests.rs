@@ -68,12 +68,38 @@ impl<'a> Ask<'a> {
             user: UserInfo::system("admin", &[MASTERS]),
         }
     }
+
+    /// Makes the request about an object, and gives the object back.
+    fn of(
+        &self,
+        json: &str,
+        then: impl FnOnce(&mut AdmissionRequest<'_>) -> Result<(), Status>,
+    ) -> Result<Value, Status> {
+        let (group, plural, subresource) = self.what;
+        let scope = if self.namespace.is_empty() { Scope::Cluster } else { Scope::Namespaced };
+        let mut object = Value::parse(json.as_bytes()).unwrap();
+        let mut request = AdmissionRequest {
+            operation: self.operation,
+            resource: &resource(group, plural, scope),
+            subresource,
+            namespace: self.namespace,
+            name: self.name,
+            object: &mut object,
+            old: self.old,
+            user: &self.user,
+            dry_run: false,
+            options: &Value::Null,
+            warnings: Vec::new(),
+        };
+        then(&mut request).map(|()| object)
+    }
 }
 
 impl World {
-    fn put(&self, plural: &str, json: &str) {
+    fn put(&self, resource: &str, json: &str) {
         let tree = Value::parse(json.as_bytes()).unwrap();
-        let key = Key::new(&GroupResource::new("", plural), tree.namespace(), tree.name());
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let key = Key::new(&GroupResource::new(group, plural), tree.namespace(), tree.name());
         let fields = match tree.at(&["spec", "nodeName"]).as_str() {
             Some(node) => vec![("spec.nodeName", node.into())],
             None => Vec::new(),
@@ -84,24 +110,23 @@ impl World {
     }
 
     fn mutate(&self, ask: &Ask<'_>, json: &str) -> Result<Value, Status> {
-        let (group, plural, subresource) = ask.what;
-        let scope = if ask.namespace.is_empty() { Scope::Cluster } else { Scope::Namespaced };
-        let mut object = Value::parse(json.as_bytes()).unwrap();
-        let mut request = AdmissionRequest {
-            operation: ask.operation,
-            resource: &resource(group, plural, scope),
-            subresource,
-            namespace: ask.namespace,
-            name: ask.name,
-            object: &mut object,
-            old: ask.old,
-            user: &ask.user,
-            dry_run: false,
-            options: &Value::Null,
-            warnings: Vec::new(),
-        };
-        let done = self.plugins.mutate(&mut request);
-        futures_util::FutureExt::now_or_never(done).unwrap().map(|()| object)
+        ask.of(json, |request| {
+            let done = self.plugins.mutate(request);
+            futures_util::FutureExt::now_or_never(done).unwrap()
+        })
+    }
+
+    fn validate(&self, ask: &Ask<'_>, json: &str) -> Result<(), Status> {
+        let validated = ask.of(json, |request| {
+            let done = self.plugins.validate(request);
+            futures_util::FutureExt::now_or_never(done).unwrap()
+        });
+        validated.map(drop)
+    }
+
+    /// Why the second round refuses.
+    fn refused(&self, ask: &Ask<'_>, json: &str) -> String {
+        self.validate(ask, json).unwrap_err().message
     }
 
     fn refusal(&self, ask: &Ask<'_>, json: &str) -> String {
@@ -188,6 +213,8 @@ fn a_pod_gets_priority_and_tolerations() {
     assert_eq!(spec.get("priority").as_int(), Some(0));
     assert_eq!(spec.get("preemptionPolicy").str(), "PreemptLowerPriority");
     assert_eq!(spec.get("tolerations").items().len(), 2);
+    let class = r#"{"metadata":{"name":"system-node-critical"},"value":2000001000}"#;
+    world.put("priorityclasses.scheduling.k8s.io", class);
     let json = POD.replace(
         r#""spec":{"#,
         r#""spec":{"priorityClassName":"system-node-critical","tolerations":[{"operator":"Exists"}],"#,
@@ -199,6 +226,82 @@ fn a_pod_gets_priority_and_tolerations() {
     assert_eq!(
         world.refusal(&Ask::create("pods", "a"), &json),
         "pods \"p\" is forbidden: no PriorityClass with name nope was found"
+    );
+}
+
+#[test]
+fn a_pod_of_no_class_is_of_the_default_class() {
+    let world = world();
+    let classes = "priorityclasses.scheduling.k8s.io";
+    let default = r#"{"metadata":{"name":"x"},"value":7,"globalDefault":true,
+        "preemptionPolicy":"Never"}"#;
+    world.put(classes, default);
+    let pod = world.mutate(&Ask::create("pods", "a"), POD).unwrap();
+    let spec = pod.get("spec");
+    assert_eq!(
+        (spec.get("priority").as_int(), spec.get("priorityClassName").str()),
+        (Some(7), "x")
+    );
+    assert_eq!(spec.get("preemptionPolicy").str(), "Never");
+    let json = POD.replace(r#""spec":{"#, r#""spec":{"priority":8,"#);
+    assert_eq!(
+        world.refusal(&Ask::create("pods", "a"), &json),
+        "pods \"p\" is forbidden: the integer value of priority (8) must not be provided in pod \
+         spec; priority admission controller computed 7 from the given PriorityClass name"
+    );
+    let class = Ask { what: ("scheduling.k8s.io", "priorityclasses", ""), ..Ask::create("", "") };
+    assert_eq!(
+        world.refused(&class, r#"{"metadata":{"name":"y"},"globalDefault":true}"#),
+        "priorityclasses.scheduling.k8s.io \"y\" is forbidden: PriorityClass x is already marked \
+         as default. Only one default can exist"
+    );
+    let update = Ask { operation: Operation::Update, name: "x", ..class };
+    assert!(world.validate(&update, default).is_ok());
+    let old = pod.clone();
+    let update = Ask { operation: Operation::Update, old: Some(&old), ..Ask::create("pods", "a") };
+    let kept = world.mutate(&update, POD).unwrap();
+    assert_eq!(kept.at(&["spec", "priority"]).as_int(), Some(7));
+}
+
+#[test]
+fn a_pod_takes_over_from_its_runtime_class() {
+    let world = world();
+    let class = r#"{"metadata":{"name":"heavy"},"handler":"runc","overhead":{"podFixed":{"cpu":"1"}},
+        "scheduling":{"nodeSelector":{"a":"b"},"tolerations":[{"key":"k","operator":"Exists"}]}}"#;
+    world.put("runtimeclasses.node.k8s.io", class);
+    let ask = Ask::create("pods", "a");
+    let pod = |more: &str| {
+        let spec = format!(r#""spec":{{"runtimeClassName":"heavy",{more}"#);
+        POD.replace(r#""spec":{"#, &spec)
+    };
+    let given = r#""tolerations":[{"key":"k","operator":"Equal","value":"x"},{"key":"l"}],"#;
+    let made = world.mutate(&ask, &pod(given)).unwrap();
+    let spec = made.get("spec");
+    assert_eq!(spec.get("overhead").to_string(), r#"{"cpu":"1"}"#);
+    assert_eq!(spec.get("nodeSelector").to_string(), r#"{"a":"b"}"#);
+    let keys: Vec<&str> =
+        spec.get("tolerations").items().iter().map(|one| one.get("key").str()).collect();
+    let own = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+    assert_eq!(keys, ["l", own[0], own[1], "k"], "what another one covers is left out");
+    assert_eq!(
+        world.refusal(&ask, &pod(r#""nodeSelector":{"a":"c"},"#)),
+        "pods \"p\" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[a] = b; \
+         pod.spec.nodeSelector[a] = c"
+    );
+    let differs = "pods \"p\" is forbidden: pod rejected: Pod's Overhead doesn't match \
+                   RuntimeClass's defined Overhead";
+    assert_eq!(world.refusal(&ask, &pod(r#""overhead":{"cpu":"2"},"#)), differs);
+    assert!(world.mutate(&ask, &pod(r#""overhead":{"cpu":"1000m"},"#)).is_ok());
+    let bare = POD.replace(r#""spec":{"#, r#""spec":{"overhead":{"cpu":"2"},"#);
+    assert_eq!(
+        world.refused(&ask, &bare),
+        "pods \"p\" is forbidden: pod rejected: Pod Overhead set without corresponding \
+         RuntimeClass defined Overhead"
+    );
+    let other = POD.replace(r#""spec":{"#, r#""spec":{"runtimeClassName":"none","#);
+    assert_eq!(
+        world.refusal(&ask, &other),
+        "pods \"p\" is forbidden: pod rejected: RuntimeClass \"none\" not found"
     );
 }
 

@@ -24,6 +24,8 @@ pub mod definition;
 pub mod discovery;
 pub mod policy;
 pub mod rbac;
+pub mod runtime;
+pub mod scheduling;
 
 #[cfg(test)]
 mod golden;

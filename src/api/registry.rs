@@ -24,9 +24,11 @@ mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod node;
 mod policy;
 mod rbac;
 pub mod row;
+mod scheduling;
 
 /// All resources that rk serves of itself.
 pub fn builtin() -> Registry {
@@ -41,8 +43,10 @@ pub fn builtin() -> Registry {
         coordination::GROUP,
         discovery::GROUP,
         events::GROUP,
+        node::GROUP,
         policy::GROUP,
         rbac::GROUP,
+        scheduling::GROUP,
     ];
     for (group, rows) in groups {
         rows.iter().for_each(|row| registry.add(row.resource(group)));

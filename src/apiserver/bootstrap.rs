@@ -1,5 +1,6 @@
-//! The objects that every cluster has: the initial namespaces, the roles and bindings, the Service
-//! by which pods reach the API server, and the one by which they reach the cluster's DNS.
+//! The objects that every cluster has: the initial namespaces, the roles and bindings, the priority
+//! classes of the system, the Service by which pods reach the API server, and the one by which they
+//! reach the cluster's DNS.
 //!
 //! They are made at start, before the server says that it is ready, and again whenever one goes.
 
@@ -8,12 +9,13 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use crate::api::kinds::scheduling::{SYSTEM_CLASSES, SystemClass};
 use crate::api::meta::{Meta, split_api_version};
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::policy;
 use crate::client::{
-    CONFIGMAPS, Client, ENDPOINTS, ENDPOINTSLICES, Gvr, NAMESPACES, SERVICES, View,
+    CONFIGMAPS, Client, ENDPOINTS, ENDPOINTSLICES, Gvr, NAMESPACES, PRIORITYCLASSES, SERVICES, View,
 };
 use crate::limits;
 
@@ -139,6 +141,7 @@ fn wanted(settings: &Settings) -> Vec<Wanted> {
         Some(Wanted { resource: resource_of(&object)?, object, repair: policy::reconciled })
     });
     let mut wanted: Vec<Wanted> = namespaces.into_iter().chain(roles).collect();
+    wanted.extend(SYSTEM_CLASSES.iter().map(priority_class));
     wanted.extend(kubernetes(settings));
     wanted.push(Wanted { resource: SERVICES, object: dns(settings), repair: leave });
     wanted.push(Wanted { resource: CONFIGMAPS, object: authentication(settings), repair: restore });
@@ -168,6 +171,13 @@ fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
         metadata.set("namespace", namespace);
     }
     Value::from([("apiVersion", api_version.into()), ("kind", kind.into()), ("metadata", metadata)])
+}
+
+fn priority_class(class: &SystemClass) -> Wanted {
+    let mut made = object("scheduling.k8s.io/v1", "PriorityClass", "", class.name);
+    made.set("value", class.value);
+    made.set("description", class.description);
+    Wanted { resource: PRIORITYCLASSES, object: made, repair: leave }
 }
 
 /// `default/kubernetes`, its Endpoints and its EndpointSlice.

@@ -92,6 +92,10 @@ pub struct Health {
     pub images: Vec<(Vec<String>, u64)>,
 }
 
+/// The names by which classes ask for what runs pods here, all of the same: rk's own, and the usual
+/// one.
+pub const HANDLERS: [&str; 2] = ["rk", "runc"];
+
 /// The status to report. `old` is the node as the API has it: conditions keep their transition.
 pub fn status(
     config: &Config,
@@ -110,7 +114,14 @@ pub fn status(
         ("features", Value::from([("supplementalGroupsPolicy", true.into())])),
         ("images", images(health)),
         ("nodeInfo", info(config, machine)),
+        ("runtimeHandlers", handlers().into()),
     ])
+}
+
+/// What classes may name, and the one that is meant by naming none.
+fn handlers() -> Vec<Value> {
+    let names = std::iter::once("").chain(HANDLERS);
+    names.map(|name| Value::from([("name", name.into())])).collect()
 }
 
 /// The reason of the event, when `status` says otherwise than the node's object whether the node is

@@ -11,11 +11,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Context, Note, Worker};
+use crate::client::{Client, RUNTIMECLASSES};
 use crate::node::container::build;
 use crate::node::container::hosts::{self, Names};
 use crate::node::container::resolv::{self, Resolv};
 use crate::node::network::{host_ports, needs_loopback};
 use crate::node::pod::{Sandbox, Trouble};
+use crate::node::report::HANDLERS;
 use crate::util::clock;
 
 /// How soon taking down is tried again after it failed.
@@ -101,6 +103,7 @@ impl Worker {
 
 async fn make(context: &Context, pod: &Pod, epoch: u32) -> Result<Vec<IpAddr>, String> {
     let shared = &context.shared;
+    check_handler(&*shared.client, pod).await?;
     let names = hosts::names(pod, &shared.config.cluster_domain)?;
     let own_network = pod.spec.as_ref().is_none_or(|spec| spec.host_network != Some(true));
     if own_network {
@@ -126,6 +129,21 @@ async fn make(context: &Context, pod: &Pod, epoch: u32) -> Result<Vec<IpAddr>, S
     }
     write_files(context, pod, &names, &ips).map_err(|error| error.to_string())?;
     Ok(ips)
+}
+
+/// Whether the node has what the pod's class wants to be run by.
+async fn check_handler(client: &dyn Client, pod: &Pod) -> Result<(), String> {
+    let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
+    let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(()) };
+    let class = client.get(&RUNTIMECLASSES, "", class).await.map_err(|error| error.to_string())?;
+    let handler = class.get("handler").str();
+    match HANDLERS.contains(&handler) {
+        true => Ok(()),
+        false => Err(format!(
+            "no runtime for {handler:?} is configured: this node has {}",
+            HANDLERS.map(|handler| format!("{handler:?}")).join(" and ")
+        )),
+    }
 }
 
 async fn connect(

@@ -88,6 +88,8 @@ spec:
   jobTemplate:
     spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}
 ---
+{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: runc}
+---
 {apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b}, spec: {minAvailable: 1}}
 ---
 {apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: l}, spec: {holderIdentity: me}}

@@ -21,9 +21,7 @@ const GROUPS: &[&str] = &[
     "certificates.k8s.io",
     "flowcontrol.apiserver.k8s.io",
     "networking.k8s.io",
-    "node.k8s.io",
     "resource.k8s.io",
-    "scheduling.k8s.io",
     "storage.k8s.io",
     "storagemigration.k8s.io",
 ];

@@ -23,7 +23,7 @@ mod update;
 mod volumes;
 
 pub use env::subscript;
-pub use placement::taints;
+pub use placement::{taints, tolerations};
 pub use probes::port as port_number_or_name;
 
 /// The rules of pods.

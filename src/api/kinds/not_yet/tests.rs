@@ -58,10 +58,14 @@ const POD_IMPLEMENTED: &[&str] = &[
     "imagePullSecrets[].name",
     "nodeName",
     "nodeSelector",
-    // There is one priority, so nothing preempts anything by either policy.
+    "overhead",
+    // The order of the scheduler's queue. Nothing preempts anything yet, by either policy.
     "preemptionPolicy",
+    "priority",
+    "priorityClassName",
     "readinessGates[].conditionType",
     "restartPolicy",
+    "runtimeClassName",
     "schedulerName",
     "schedulingGates[].name",
     "securityContext.appArmorProfile.*",

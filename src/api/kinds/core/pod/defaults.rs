@@ -151,7 +151,7 @@ pub fn pull_policy(image: &str) -> &'static str {
 }
 
 /// Quantities in canonical form, no finer than a thousandth. What is none stays for validation.
-fn amounts(list: &mut Value) {
+pub fn amounts(list: &mut Value) {
     for (_, amount) in list.as_object_mut().into_iter().flat_map(|map| map.iter_mut()) {
         if let Ok(quantity) = Quantity::of(amount) {
             *amount = quantity.rounded_to_milli().to_string().into();

@@ -6,8 +6,11 @@ use crate::api::quantity::Quantity;
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
-/// Names without a domain that mean something somewhere, though not in a container.
+/// Names without a domain that mean something somewhere.
 const STANDARD: &[&str] = &[
+    "cpu",
+    "memory",
+    "ephemeral-storage",
     "requests.cpu",
     "requests.memory",
     "requests.ephemeral-storage",
@@ -35,18 +38,24 @@ fn is_huge(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
+/// Whether a name without a domain means something somewhere.
+pub fn is_standard(name: &str) -> bool {
+    STANDARD.contains(&name) || is_huge(name) || name.starts_with("requests.hugepages-")
+}
+
 fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+/// Whether a resource is a device or the like, counted in whole numbers.
+pub fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && text::label_key(&format!("requests.{name}")).is_empty()
 }
 
 /// Whether more may be promised than there is: not of huge pages and devices.
-fn is_overcommitted(name: &str) -> bool {
+pub fn is_overcommitted(name: &str) -> bool {
     is_native(name) && !is_huge(name)
 }
 
@@ -54,7 +63,7 @@ fn is_overcommitted(name: &str) -> bool {
 pub fn validate(at: At<'_>, errors: &mut Errors) {
     let (limits, requests) = (at.field("limits"), at.field("requests"));
     for (name, amount) in limits.keys().chain(requests.keys()) {
-        resource_name(amount, name, errors);
+        container_resource(amount, name, errors);
         quantity(amount, name, errors);
     }
     for (name, request) in requests.value().fields() {
@@ -68,22 +77,36 @@ pub fn validate(at: At<'_>, errors: &mut Errors) {
     }
 }
 
-fn resource_name(at: At<'_>, name: &str, errors: &mut Errors) {
+/// Checks what a pod's class adds to its needs, under the path that upstream gives it.
+pub fn overhead(path: &str, amounts: &Value, errors: &mut Errors) {
+    let needs = Value::from([("limits", amounts.clone())]);
+    validate(At::path(path, &needs), errors);
+}
+
+/// Checks the name of a resource that something in the cluster has; false where it is none.
+pub fn resource_name(at: At<'_>, name: &str, errors: &mut Errors) -> bool {
     let shown = &name.into();
     let faults = text::label_key(name);
     for fault in &faults {
         errors.invalid(at, shown, fault);
     }
+    if faults.is_empty() && !name.contains('/') && !is_standard(name) {
+        errors.invalid(at, shown, "must be a standard resource type or fully qualified");
+        return false;
+    }
+    faults.is_empty()
+}
+
+/// Checks the name of a resource that containers may ask for.
+pub fn container_resource(at: At<'_>, name: &str, errors: &mut Errors) {
+    resource_name(at, name, errors);
     let contained = matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge(name);
     if !name.contains('/') {
-        if faults.is_empty() && !contained && !STANDARD.contains(&name) {
-            errors.invalid(at, shown, "must be a standard resource type or fully qualified");
-        }
         if !contained {
-            errors.invalid(at, shown, "must be a standard resource for containers");
+            errors.invalid(at, &name.into(), "must be a standard resource for containers");
         }
     } else if !is_native(name) && !is_extended(name) {
-        errors.invalid(at, shown, "doesn't follow extended resource name standard");
+        errors.invalid(at, &name.into(), "doesn't follow extended resource name standard");
     }
 }
 

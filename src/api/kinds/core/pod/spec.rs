@@ -5,7 +5,7 @@ use crate::api::kinds::{metadata, text};
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
-use super::{containers, placement, security, volumes};
+use super::{containers, placement, resources, security, volumes};
 
 const DNS_SERVERS_MAX: usize = 3;
 const DNS_SEARCHES_MAX: usize = 32;
@@ -42,6 +42,7 @@ const RULES: &[(&str, Rule)] = &[
     ("priorityClassName", Rule::Text(text::dns_subdomain)),
     ("runtimeClassName", Rule::Text(text::dns_subdomain)),
     ("preemptionPolicy", Rule::OneOf(&["PreemptLowerPriority", "Never"])),
+    ("overhead", Rule::Each(|at, errors| resources::overhead(&at.to_string(), at.value(), errors))),
     ("os", Rule::Each(system)),
 ];
 

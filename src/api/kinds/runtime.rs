@@ -1,0 +1,95 @@
+//! RuntimeClasses: what runs pods, and what that costs.
+
+use super::check::{At, Rule};
+use super::core::pod::{defaults, resources, tolerations};
+use super::table::{AGE, NAME, columns};
+use super::{metadata, text};
+use crate::api::meta::Meta;
+use crate::api::registry::{Column, Context, Errors, Rules, age};
+use crate::api::tree::Value;
+
+/// The rules of runtime classes.
+pub struct RuntimeClass;
+
+/// Labels of nodes that nobody should choose by any more, and what upstream says of them.
+const DEPRECATED: &[(&str, &str)] = &[
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
+    (
+        "beta.kubernetes.io/instance-type",
+        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
+    ),
+    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
+    ),
+    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
+    (
+        "scheduler.alpha.kubernetes.io/preferAvoidPods",
+        "deprecated since v1.22; use Taints and Tolerations instead",
+    ),
+];
+
+impl Rules for RuntimeClass {
+    fn default(&self, object: &mut Value) {
+        let overhead = object.get_mut("overhead").and_then(|overhead| overhead.get_mut("podFixed"));
+        if let Some(amounts) = overhead {
+            defaults::amounts(amounts);
+        }
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Errors) {
+        let root = At::root(object);
+        Rule::RequiredText(text::dns_label).check(root.field("handler"), errors);
+        resources::overhead("overhead", object.at(&["overhead", "podFixed"]), errors);
+        let scheduling = root.field("scheduling");
+        metadata::labels(scheduling.field("nodeSelector"), errors);
+        let list = scheduling.field("tolerations");
+        tolerations(list, errors);
+        distinct(list, errors);
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        self.validate(object, errors);
+        // Upstream does not show the value.
+        if object.get("handler") != old.get("handler") {
+            errors.invalid("handler", &Value::Null, "field is immutable");
+        }
+    }
+
+    fn counts_generations(&self, _object: &Value) -> bool {
+        false
+    }
+
+    fn warnings(&self, object: &Value, _old: &Value) -> Vec<String> {
+        let selector = object.at(&["scheduling", "nodeSelector"]);
+        let chosen = DEPRECATED.iter().filter(|(label, _)| !selector.get(label).is_null());
+        chosen.map(|(_, why)| format!("scheduling.nodeSelector: {why}")).collect()
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        columns(&[NAME, ("Handler", "string", 0, "What on a node runs pods of this class."), AGE])
+    }
+
+    fn row(&self, object: &Value, context: Context) -> Vec<Value> {
+        vec![object.name().into(), object.get("handler").str().into(), age(object, context)]
+    }
+}
+
+/// No toleration is there twice, whatever the seconds.
+fn distinct(list: At<'_>, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for toleration in list.items() {
+        let key =
+            ["key", "operator", "value", "effect"].map(|field| toleration.value().get(field).str());
+        if seen.contains(&key) {
+            errors.duplicate(toleration, &toleration);
+        }
+        seen.push(key);
+    }
+}
