@@ -15,12 +15,15 @@ use crate::api::registry::Resource;
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::UserInfo;
+use crate::history::Object;
 
 mod lifecycle;
+mod limits;
 mod nodes;
 mod plugins;
 mod pods;
 mod priority;
+mod quota;
 mod rbac;
 mod restriction;
 mod runtime_class;
@@ -104,6 +107,15 @@ impl AdmissionRequest<'_> {
     }
 }
 
+/// An object that changes together with the one that is written, or neither does: a quota.
+#[derive(Debug, Clone)]
+pub struct Charge {
+    /// The object as it is stored.
+    pub stored: Arc<Object>,
+    /// What it becomes.
+    pub tree: Value,
+}
+
 /// The plugins, in order.
 #[async_trait]
 pub trait Admission: Send + Sync {
@@ -118,6 +130,15 @@ pub trait Admission: Send + Sync {
     /// # Errors
     /// The `Status` that the client gets, mostly 403.
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status>;
+
+    /// What the write costs, as of now: objects that must be stored in the commit that stores the
+    /// object. Asked last, and again when one of them has changed meanwhile.
+    ///
+    /// # Errors
+    /// 403 where a quota does not allow it.
+    fn charge(&self, _request: &AdmissionRequest<'_>) -> Result<Vec<Charge>, Status> {
+        Ok(Vec::new())
+    }
 }
 
 #[cfg(test)]

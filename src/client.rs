@@ -54,6 +54,10 @@ resources! {
     PODS = "", "v1", "pods";
     /// Services.
     SERVICES = "", "v1", "services";
+    /// ResourceQuotas.
+    RESOURCEQUOTAS = "", "v1", "resourcequotas";
+    /// ReplicationControllers.
+    REPLICATIONCONTROLLERS = "", "v1", "replicationcontrollers";
     /// Endpoints.
     ENDPOINTS = "", "v1", "endpoints";
     /// ConfigMaps.

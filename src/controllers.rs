@@ -22,6 +22,7 @@ mod namespace;
 mod node;
 mod pods;
 mod queue;
+mod quota;
 mod replicaset;
 mod runner;
 mod statefulset;
@@ -58,6 +59,7 @@ fn table(settings: &Settings) -> Vec<Controller> {
         tokens::cleaner(),
         aggregation::controller(),
         replicaset::controller(),
+        replicaset::replication(),
         deployment::controller(),
         job::controller(),
         job::ttl::controller(),
@@ -93,10 +95,15 @@ pub async fn run(client: Arc<dyn Client>, settings: Settings) -> Result<(), Stat
         let (client, everything) = of_everything();
         garbage::run(client, everything)
     };
+    let quotas = || {
+        let (client, everything) = of_everything();
+        quota::run(client, everything)
+    };
     tokio::join!(
         join_all(rows),
         supervise("namespace-controller", namespaces),
         supervise("garbage-collector", garbage),
+        supervise("resourcequota-controller", quotas),
     );
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Admission, AdmissionRequest, lifecycle, nodes, pods, priority, rbac, restriction, runtime_class,
-    service_account,
+    Admission, AdmissionRequest, Charge, lifecycle, limits, nodes, pods, priority, quota, rbac,
+    restriction, runtime_class, service_account,
 };
 use crate::api::meta::{GroupResource, Key};
 use crate::api::status::Status;
@@ -30,6 +30,11 @@ impl World {
         self.history.get(&Key::new(&GroupResource::new(group, plural), namespace, name))
     }
 
+    /// The objects of a resource in a namespace as they are stored.
+    pub(super) fn within(&self, resource: &GroupResource, namespace: &str) -> Vec<Arc<Object>> {
+        self.history.snapshot(resource).in_namespace(namespace).cloned().collect()
+    }
+
     /// All objects of a resource as they are stored.
     pub(super) fn all(&self, group: &str, plural: &str) -> Vec<Arc<Object>> {
         let snapshot = self.history.snapshot(&GroupResource::new(group, plural));
@@ -50,6 +55,8 @@ use Plugin::{Mutate as M, Validate as V};
 /// All plugins in upstream's order.
 const PLUGINS: &[Plugin] = &[
     M("NamespaceLifecycle", lifecycle::admit),
+    M("LimitRanger", limits::complete),
+    V("LimitRanger", limits::check),
     M("ServiceAccount", service_account::admit),
     M("NodeRestriction", restriction::admit),
     M("TaintNodesByCondition", nodes::taint),
@@ -90,6 +97,11 @@ impl Admission for Plugins {
             validate(&self.world, request).inspect_err(|error| refused(name, error))?;
         }
         Ok(())
+    }
+
+    fn charge(&self, request: &AdmissionRequest<'_>) -> Result<Vec<Charge>, Status> {
+        let charged = quota::charge(&self.world, request);
+        charged.inspect_err(|error| refused("ResourceQuota", error))
     }
 }
 

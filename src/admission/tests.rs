@@ -264,6 +264,49 @@ fn a_pod_of_no_class_is_of_the_default_class() {
 }
 
 #[test]
+fn a_pod_is_held_to_the_limits_of_its_namespace() {
+    let world = world();
+    let range = r#"{"metadata":{"name":"r","namespace":"a"},"spec":{"limits":[
+        {"type":"Container","default":{"cpu":"2"},"defaultRequest":{"cpu":"1","memory":"1Gi"},
+         "min":{"memory":"2Gi"},"maxLimitRequestRatio":{"cpu":"1500m"}},
+        {"type":"PersistentVolumeClaim","min":{"storage":"1Gi"},"max":{"storage":"2Gi"}}]}}"#;
+    world.put("limitranges", range);
+    let json = r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c",
+        "resources":{"requests":{"memory":"3Gi"}}}],"initContainers":[{"name":"i"}]}}"#;
+    let ask = Ask::create("pods", "a");
+    let pod = world.mutate(&ask, json).unwrap();
+    let needs = |list: &str| pod.at(&["spec", list]).items()[0].get("resources").to_string();
+    assert_eq!(
+        needs("containers"),
+        r#"{"limits":{"cpu":"2"},"requests":{"cpu":"1","memory":"3Gi"}}"#
+    );
+    assert_eq!(
+        pod.at(&["metadata", "annotations", "kubernetes.io/limit-ranger"]).str(),
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c; cpu, \
+         memory request for init container i; cpu limit for init container i"
+    );
+    assert_eq!(
+        world.refused(&ask, &pod.to_string()),
+        "pods \"p\" is forbidden: [cpu max limit to request ratio per Container is 1500m, but \
+         provided ratio is 2.000000, minimum memory usage per Container is 2Gi, but request is \
+         1Gi, cpu max limit to request ratio per Container is 1500m, but provided ratio is \
+         2.000000]"
+    );
+    let claim = |storage: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"v"}},"spec":{{"resources":{{"requests":{{{storage}}}}}}}}}"#
+        )
+    };
+    let ask = Ask::create("persistentvolumeclaims", "a");
+    assert!(world.validate(&ask, &claim(r#""storage":"1500Mi""#)).is_ok());
+    assert_eq!(
+        world.refused(&ask, &claim(r#""storage":"3Gi""#)),
+        "persistentvolumeclaims \"v\" is forbidden: maximum storage usage per \
+         PersistentVolumeClaim is 2Gi, but request is 3Gi"
+    );
+}
+
+#[test]
 fn a_pod_takes_over_from_its_runtime_class() {
     let world = world();
     let class = r#"{"metadata":{"name":"heavy"},"handler":"runc","overhead":{"podFixed":{"cpu":"1"}},
@@ -303,6 +346,60 @@ fn a_pod_takes_over_from_its_runtime_class() {
         world.refusal(&ask, &other),
         "pods \"p\" is forbidden: pod rejected: RuntimeClass \"none\" not found"
     );
+}
+
+/// Names of quotas and what is used of them then.
+fn charged(world: &World, ask: &Ask<'_>, json: &str) -> Result<Vec<String>, Status> {
+    let mut told = Vec::new();
+    ask.of(json, |request| {
+        let charges = world.plugins.charge(request)?;
+        let used = charges.iter().map(|c| (c.tree.name(), c.tree.at(&["status", "used"])));
+        told.extend(used.map(|(name, used)| format!("{name} {used}")));
+        Ok(())
+    })?;
+    Ok(told)
+}
+
+#[test]
+fn writes_are_charged_to_the_quotas_that_count_them() {
+    let world = world();
+    world.put(
+        "services",
+        r#"{"metadata":{"name":"s","namespace":"a"},"spec":{"type":"NodePort",
+        "ports":[{}]}}"#,
+    );
+    // This one does not say yet what is used: it is counted.
+    let new = r#"{"metadata":{"name":"new","namespace":"a"},"spec":{"hard":{"services":"3",
+        "services.nodeports":"2","pods":"1"}}}"#;
+    world.put("resourcequotas", new);
+    let old = r#"{"metadata":{"name":"old","namespace":"a"},"spec":{"hard":{"count/services":"9"}},
+        "status":{"hard":{"count/services":"9"},"used":{"count/services":"7"}}}"#;
+    world.put("resourcequotas", old);
+    let service = r#"{"metadata":{"name":"t"},"spec":{"type":"NodePort","ports":[{}]}}"#;
+    let create = Ask::create("services", "a");
+    assert_eq!(
+        charged(&world, &create, service).unwrap(),
+        [
+            r#"new {"pods":"0","services":"2","services.nodeports":"2"}"#,
+            r#"old {"count/services":"8"}"#
+        ]
+    );
+    let plain = Value::parse(br#"{"metadata":{"name":"t"},"spec":{"ports":[{}]}}"#).unwrap();
+    let update = Ask { operation: Operation::Update, old: Some(&plain), ..create };
+    assert_eq!(
+        charged(&world, &update, service).unwrap(),
+        [r#"new {"pods":"0","services":"1","services.nodeports":"2"}"#],
+        "an update is charged by the difference"
+    );
+    let three = service.replace("[{}]", "[{},{},{}]");
+    assert_eq!(
+        charged(&world, &Ask::create("services", "a"), &three).unwrap_err().message,
+        "services \"t\" is forbidden: exceeded quota: new, requested: services.nodeports=3, used: \
+         services.nodeports=1, limited: services.nodeports=2"
+    );
+    assert!(charged(&world, &Ask::create("services", "b"), &three).unwrap().is_empty());
+    let binding = Ask { what: ("", "pods", "binding"), ..Ask::create("pods", "a") };
+    assert!(charged(&world, &binding, "{}").unwrap().is_empty());
 }
 
 #[test]

@@ -105,6 +105,8 @@ pub struct ScalePaths {
 pub enum ScaleSelector {
     /// A `LabelSelector` at a path.
     Object(Vec<String>),
+    /// Labels at a path, all of which must be there.
+    Pairs(Vec<String>),
     /// A selector's text at a path.
     Text(Vec<String>),
     /// Nothing that the server knows of.

@@ -11,6 +11,7 @@
 //! It must not know HTTP, media types or connections.
 
 mod action;
+mod charge;
 mod create;
 mod delete;
 mod evict;
@@ -37,9 +38,10 @@ use crate::auth::service_account::Tokens;
 use crate::auth::{Attributes, Authorization, Authorizer, UserInfo};
 use crate::history::{History, Object};
 use crate::limits;
-use crate::store::{Commit, CommitError, Store, Write};
+use crate::store::{CommitError, Store, Write};
 use crate::util::clock;
 
+use charge::Charging;
 pub use options::{
     DeleteOptions, ListOptions, Propagation, Query, Start, State, WatchOptions, WriteOptions,
     decode,
@@ -186,6 +188,7 @@ pub struct Engine {
     admission: Arc<dyn Admission>,
     allocator: Allocator,
     identity: Option<Identity>,
+    turns: charge::Turns,
 }
 
 impl Engine {
@@ -199,6 +202,7 @@ impl Engine {
             admission: parts.admission,
             allocator: parts.allocator,
             identity: parts.identity,
+            turns: charge::Turns::default(),
         }
     }
 
@@ -290,9 +294,7 @@ impl Engine {
 
     /// One write to the store, and the object that it made.
     async fn commit_one(&self, write: Write, lazy: bool) -> Result<Arc<Object>, CommitError> {
-        let written = self.store.commit(Commit { writes: vec![write], lazy }).await?;
-        let first = written.into_iter().next();
-        first.ok_or_else(|| CommitError::Backend("a commit of one write made no object".into()))
+        self.commit_charged(write, Charging::default(), lazy).await
     }
 }
 

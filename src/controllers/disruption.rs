@@ -11,7 +11,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::runner::{self, Controller, Moment, Plan, Views};
 use super::{calls, pods};
 use crate::api::meta::Key;
-use crate::client::{DEPLOYMENTS, Gvr, PODDISRUPTIONBUDGETS, PODS, REPLICASETS, STATEFULSETS};
+use crate::client::{
+    DEPLOYMENTS, Gvr, PODDISRUPTIONBUDGETS, PODS, REPLICASETS, REPLICATIONCONTROLLERS, STATEFULSETS,
+};
 use crate::history::Event;
 use crate::limits;
 use crate::util::clock::Wall;
@@ -24,6 +26,7 @@ pub fn controller() -> Controller {
             (PODDISRUPTIONBUDGETS, runner::itself),
             (PODS, of_pod),
             (REPLICASETS, of_owner),
+            (REPLICATIONCONTROLLERS, of_owner),
             (STATEFULSETS, of_owner),
             (DEPLOYMENTS, of_owner),
         ],
@@ -115,6 +118,9 @@ fn scale(views: &Views, key: &Key, chosen: &[Pod]) -> Result<i32, String> {
         };
         let found = match owner.kind.as_str() {
             "ReplicaSet" => size(views, &REPLICASETS, key, &owner.name, &owner.uid),
+            "ReplicationController" => {
+                size(views, &REPLICATIONCONTROLLERS, key, &owner.name, &owner.uid)
+            }
             "StatefulSet" => size(views, &STATEFULSETS, key, &owner.name, &owner.uid),
             _ => None,
         };

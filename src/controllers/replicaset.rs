@@ -1,4 +1,6 @@
-//! Keeps the number of pods that a ReplicaSet asks for.
+//! Keeps the number of pods that a ReplicaSet or a ReplicationController asks for.
+//!
+//! The two differ in how they say which pods are theirs, and in nothing else that matters here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,32 +10,91 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::runner::{self, Controller, Moment, Plan, Step, Views};
 use super::{calls, pods};
+use crate::api::kinds::core::replication;
 use crate::api::meta::Key;
 use crate::api::status::Status;
+use crate::api::tree::Value;
 use crate::client::events::Regarding;
-use crate::client::{PODS, REPLICASETS};
+use crate::client::{Gvr, PODS, REPLICASETS, REPLICATIONCONTROLLERS};
 use crate::history::Event;
 use crate::limits;
 use crate::util::clock::Wall;
 
-/// The controller's row.
+/// A kind of object that keeps a number of pods.
+struct Kind {
+    api_version: &'static str,
+    kind: &'static str,
+    resource: Gvr,
+    /// Reads an object as a ReplicaSet.
+    read: fn(Value) -> Option<ReplicaSet>,
+    /// The status as the kind has it.
+    status: fn(&ReplicaSetStatus) -> Value,
+}
+
+static REPLICA_SET: Kind = Kind {
+    api_version: "apps/v1",
+    kind: "ReplicaSet",
+    resource: REPLICASETS,
+    read: |tree| tree.to().ok(),
+    status: calls::tree,
+};
+
+static REPLICATION_CONTROLLER: Kind = Kind {
+    api_version: "v1",
+    kind: "ReplicationController",
+    resource: REPLICATIONCONTROLLERS,
+    read: |mut tree| {
+        let labels = tree.entry("spec").remove("selector");
+        tree.entry("spec").set("selector", Value::from([("matchLabels", labels)]));
+        tree.set("apiVersion", REPLICA_SET.api_version);
+        tree.set("kind", REPLICA_SET.kind);
+        tree.to().ok()
+    },
+    status: |status| {
+        let mut tree = calls::tree(status);
+        tree.remove("terminatingReplicas");
+        tree
+    },
+};
+
+/// The row of the controller of ReplicaSets.
 pub fn controller() -> Controller {
     Controller {
         name: "replicaset-controller",
-        watches: vec![(REPLICASETS, runner::itself), (PODS, of_pod)],
+        watches: vec![(REPLICASETS, runner::itself), (PODS, of_set)],
+        reconcile: Box::new(|views, key, moment| reconcile(&REPLICA_SET, views, key, moment)),
+    }
+}
+
+/// The row of the controller of ReplicationControllers.
+pub fn replication() -> Controller {
+    let reconcile = |views: &Views, key: &Key, moment: Moment<'_>| {
+        reconcile(&REPLICATION_CONTROLLER, views, key, moment)
+    };
+    Controller {
+        name: "replication-controller",
+        watches: vec![(REPLICATIONCONTROLLERS, runner::itself), (PODS, of_controller)],
         reconcile: Box::new(reconcile),
     }
 }
 
-fn of_pod(event: &Event, views: &Views) -> Vec<Key> {
+fn of_set(event: &Event, views: &Views) -> Vec<Key> {
     pods::concerned(event, views, ("ReplicaSet", &REPLICASETS), pods::own_selector)
 }
 
-fn reconcile(views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
-    let set: Option<ReplicaSet> = views.object(&REPLICASETS, &key.namespace, &key.name);
-    let Some(set) = set else { return Plan::default() };
+fn of_controller(event: &Event, views: &Views) -> Vec<Key> {
+    let managers = ("ReplicationController", &REPLICATIONCONTROLLERS);
+    pods::concerned(event, views, managers, replication::selector_of)
+}
+
+fn reconcile(kind: &Kind, views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
+    let stored = views.of(&kind.resource).get(&key.namespace, &key.name);
+    let Some(mut tree) = stored.and_then(|object| object.tree().ok()) else {
+        return Plan::default();
+    };
+    let Some(set) = (kind.read)(tree.clone()) else { return Plan::default() };
     let deleting = set.metadata.deletion_timestamp.is_some();
-    let owner = calls::controller_reference("apps/v1", "ReplicaSet", &set.metadata);
+    let owner = calls::controller_reference(kind.api_version, kind.kind, &set.metadata);
     let all = views.of(&PODS).snapshot();
     let selector = pods::selector(&set.spec.selector);
     let claim = pods::claim(&PODS, &all, &key.namespace, &selector, &owner, deleting);
@@ -42,38 +103,42 @@ fn reconcile(views: &Views, key: &Key, moment: Moment<'_>) -> Plan {
         Plan { calls: claim.calls.into_iter().map(Step::from).collect(), ..Plan::default() };
     // Adopted pods count once they are seen: no pod is made that an orphan makes superfluous.
     if !deleting && plan.calls.is_empty() {
-        plan.calls = scale(&set, &mine, views, key);
+        let regarding = Regarding::to(kind.api_version, kind.kind, &tree);
+        plan.calls = scale(kind, &set, &mine, views, key, &regarding);
     }
     let failure = moment.failure.filter(|_| !plan.calls.is_empty());
-    let status = status(&set, &mine, moment.now, failure);
-    if set.status.as_ref() != Some(&status) {
-        let changed = ReplicaSet { status: Some(status), ..set.clone() };
-        plan.always.push(calls::update_status(&REPLICASETS, key, calls::tree(&changed)));
+    let status = (kind.status)(&status(&set, &mine, moment.now, failure));
+    if *tree.get("status") != status {
+        tree.set("status", status);
+        plan.always.push(calls::update_status(&kind.resource, key, tree));
     }
     plan.again =
         pods::next_availability(&mine, set.spec.min_ready_seconds.unwrap_or(0), moment.now);
     plan
 }
 
-fn regarding(set: &ReplicaSet) -> Regarding {
-    Regarding::to("apps/v1", "ReplicaSet", &calls::tree(set))
-}
-
 /// Makes the pods that are missing, or deletes those that are too many.
-fn scale(set: &ReplicaSet, mine: &[Pod], views: &Views, key: &Key) -> Vec<Step> {
+fn scale(
+    kind: &Kind,
+    set: &ReplicaSet,
+    mine: &[Pod],
+    views: &Views,
+    key: &Key,
+    regarding: &Regarding,
+) -> Vec<Step> {
     let mut active: Vec<Pod> = mine.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
     if active.len() > wanted {
-        let crowd = crowd(views, set, &key.namespace);
+        let crowd = crowd(kind, views, set, &key.namespace);
         pods::sort_for_deletion(&mut active, |pod| crowd.get(node(pod)).copied().unwrap_or(0));
         let surplus = (active.len() - wanted).min(limits::REPLICA_BURST);
-        return active[..surplus].iter().map(|pod| pods::delete(regarding(set), pod)).collect();
+        return active[..surplus].iter().map(|pod| pods::delete(regarding.clone(), pod)).collect();
     }
     let Some(template) = set.spec.template.as_ref() else { return Vec::new() };
-    let owner = calls::controller_reference("apps/v1", "ReplicaSet", &set.metadata);
+    let owner = calls::controller_reference(kind.api_version, kind.kind, &set.metadata);
     let missing = (wanted - active.len()).min(limits::REPLICA_BURST);
     let pod = pods::from_template(template, &owner);
-    let create = || pods::create(regarding(set), &key.namespace, pod.clone());
+    let create = || pods::create(regarding.clone(), &key.namespace, pod.clone());
     std::iter::repeat_with(create).take(missing).collect()
 }
 
@@ -82,10 +147,10 @@ fn node(pod: &Pod) -> &str {
 }
 
 /// How many active pods of the set's own owner (a Deployment and its other sets) each node has.
-fn crowd(views: &Views, set: &ReplicaSet, namespace: &str) -> HashMap<String, usize> {
+fn crowd(kind: &Kind, views: &Views, set: &ReplicaSet, namespace: &str) -> HashMap<String, usize> {
     let owners = set.metadata.owner_references.iter().flatten();
     let owner = owners.filter(|o| o.controller == Some(true)).map(|o| o.uid.as_str()).next();
-    let sets = views.of(&REPLICASETS).snapshot();
+    let sets = views.of(&kind.resource).snapshot();
     let fellows: Vec<Arc<str>> = sets
         .in_namespace(namespace)
         .filter(|object| {

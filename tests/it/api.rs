@@ -10,4 +10,5 @@ pub mod oracle;
 mod owners;
 mod patch;
 mod protobuf;
+mod quotas;
 mod verbs;

@@ -2,6 +2,7 @@
 
 mod batch;
 mod budgets;
+mod replication;
 mod sets;
 
 use crate::guestbook;

@@ -197,32 +197,42 @@ impl Rules for ReplicaSet {
     }
 
     fn columns(&self) -> Vec<Column> {
-        columns(&[
-            NAME,
-            ("Desired", "integer", 0, "How many pods are wanted"),
-            ("Current", "integer", 0, "How many pods there are"),
-            ("Ready", "integer", 0, "How many pods are ready"),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            SELECTOR,
-        ])
+        replica_columns()
     }
 
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
-        let (spec, status) = (object.get("spec"), object.get("status"));
-        let [names, images] = layout(spec.get("template"));
-        vec![
-            object.name().into(),
-            number(spec.get("replicas")),
-            number(status.get("replicas")),
-            number(status.get("readyReplicas")),
-            age(object, context),
-            names,
-            images,
-            selector::shown(spec.get("selector")).into(),
-        ]
+        replica_row(object, selector::shown(object.at(&["spec", "selector"])), context)
     }
+}
+
+/// The columns of kinds that keep a number of pods.
+pub fn replica_columns() -> Vec<Column> {
+    columns(&[
+        NAME,
+        ("Desired", "integer", 0, "How many pods are wanted"),
+        ("Current", "integer", 0, "How many pods there are"),
+        ("Ready", "integer", 0, "How many pods are ready"),
+        AGE,
+        CONTAINERS,
+        IMAGES,
+        SELECTOR,
+    ])
+}
+
+/// The row below [`replica_columns`].
+pub fn replica_row(object: &Value, selector: String, context: Context) -> Vec<Value> {
+    let (spec, status) = (object.get("spec"), object.get("status"));
+    let [names, images] = layout(spec.get("template"));
+    vec![
+        object.name().into(),
+        number(spec.get("replicas")),
+        number(status.get("replicas")),
+        number(status.get("readyReplicas")),
+        age(object, context),
+        names,
+        images,
+        selector.into(),
+    ]
 }
 
 /// What both kinds share: a number of pods of one template, chosen by a selector.
@@ -334,7 +344,7 @@ fn collisions(status: At<'_>, old: &Value, errors: &mut Errors) {
 }
 
 /// Counts in a status: none below 0, none above the number of all.
-pub(super) fn counts(status: At<'_>, parts: &[&str], errors: &mut Errors) {
+pub fn counts(status: At<'_>, parts: &[&str], errors: &mut Errors) {
     let count = |name: &str| status.get(name).as_int().unwrap_or(0);
     for name in ["observedGeneration", "replicas", "terminatingReplicas"].iter().chain(parts) {
         check::not_negative(status.field(name), errors);

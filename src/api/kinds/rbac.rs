@@ -2,10 +2,10 @@
 
 use super::check::{self, At, Rule, required};
 use super::selector;
-use super::table::{AGE, NAME, columns};
+use super::table::{self, AGE, NAME, columns};
 use super::text::{self, Format};
 use crate::api::meta::Meta;
-use crate::api::registry::{Column, Context, Errors, Rules, age, column};
+use crate::api::registry::{Column, Context, Errors, Rules, age};
 use crate::api::tree::Value;
 
 /// The rules of roles: in a namespace, or of the cluster.
@@ -46,12 +46,11 @@ impl Rules for Role {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![columns(&[NAME]).remove(0), column("Created At", "date", 0, AGE.3)]
+        table::name_and_created()
     }
 
     fn row(&self, object: &Value, _context: Context) -> Vec<Value> {
-        let created = object.metadata().get("creationTimestamp").str();
-        vec![object.name().into(), created.into()]
+        table::created(object)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What cells of Tables share: columns from short tables, and how kubectl shows common values.
 
+use crate::api::meta::Meta;
 use crate::api::registry::{AGE_DOC, Column, Context, NAME_DOC, column, since};
 use crate::api::time;
 use crate::api::tree::Value;
@@ -15,6 +16,16 @@ pub const AGE: Heading = ("Age", "string", 0, AGE_DOC);
 /// Columns from a table.
 pub fn columns(headings: &[Heading]) -> Vec<Column> {
     headings.iter().map(|(name, kind, priority, doc)| column(name, kind, *priority, doc)).collect()
+}
+
+/// The columns of kinds that upstream prints by nothing but their metadata.
+pub fn name_and_created() -> Vec<Column> {
+    vec![columns(&[NAME]).remove(0), column("Created At", "date", 0, AGE_DOC)]
+}
+
+/// The row below [`name_and_created`].
+pub fn created(object: &Value) -> Vec<Value> {
+    vec![object.name().into(), object.metadata().get("creationTimestamp").str().into()]
 }
 
 /// How long ago the time in a field was; `<unknown>` without one.

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::Subresource;
-use super::row::{Group, Row, STATUS};
-use crate::api::kinds::core::{account, config, endpoints, event, namespace, node, pod, service};
+use super::row::{Group, Row, SCALE, STATUS};
+use crate::api::kinds::core::{
+    account, config, endpoints, event, limit_range, namespace, node, pod, quota, replication,
+    service,
+};
 
 /// The group's resources.
 pub(super) const GROUP: Group = ("", ROWS);
@@ -66,6 +69,37 @@ const ROWS: &[Row] = &[
         kind: "Secret",
         plural: "secrets",
         rules: || Arc::new(config::Secret),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "LimitRange",
+        plural: "limitranges",
+        short: &["limits"],
+        create_on_update: true,
+        rules: || Arc::new(limit_range::LimitRange),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "PodTemplate",
+        plural: "podtemplates",
+        rules: || Arc::new(replication::PodTemplate),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "ReplicationController",
+        plural: "replicationcontrollers",
+        short: &["rc"],
+        categories: &["all"],
+        subresources: &[SCALE, STATUS],
+        rules: || Arc::new(replication::ReplicationController),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "ResourceQuota",
+        plural: "resourcequotas",
+        short: &["quota"],
+        subresources: &[STATUS],
+        rules: || Arc::new(quota::ResourceQuota),
         ..Row::NAMESPACED
     },
     Row {

@@ -93,27 +93,46 @@ impl Engine {
         self.admit(&ask, Operation::Create, &mut object, None, options).await?;
         let _allocating = self.allocate(&ask, &mut object, None).await?;
         if options.dry_run {
+            self.charge(&ask, Operation::Create, &mut object, None, options).await?;
             return match self.history.get(&ask.key()) {
                 Some(there) => Err(already_exists(&ask, there.header.deleting)),
                 None => Ok(Answer::Made(object)),
             };
         }
-        let stored = as_stored(resource, object);
-        let fields = resource.rules.fields(&stored);
-        let write = Write::Put {
-            draft: Draft::new(ask.key(), stored, fields),
-            expect: Expect::Absent,
-            ttl: super::lifetime(&resource.storage),
-        };
+        self.store_new(&ask, object, options).await
+    }
+
+    /// Stores a checked object, and charges what it costs. A quota that has changed meanwhile is
+    /// looked at again.
+    async fn store_new(
+        &self,
+        ask: &Ask,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Answer, Status> {
+        let resource = &*ask.resource;
         let lazy = lazy(&resource.storage, &ask.namespace);
-        match self.commit_one(write, lazy).await {
-            Ok(object) => Ok(Answer::Stored(object)),
-            Err(CommitError::Conflict { current, .. }) => {
-                let deleting = current.is_some_and(|object| object.header.deleting);
-                Err(already_exists(&ask, deleting))
-            }
-            Err(error) => Err(commit_failed(&error)),
+        for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
+            let charging = self.charge(ask, Operation::Create, &mut object, None, options).await?;
+            let kept = (!charging.is_free()).then(|| object.clone());
+            let stored = as_stored(resource, object);
+            let fields = resource.rules.fields(&stored);
+            let write = Write::Put {
+                draft: Draft::new(ask.key(), stored, fields),
+                expect: Expect::Absent,
+                ttl: super::lifetime(&resource.storage),
+            };
+            object = match (self.commit_charged(write, charging, lazy).await, kept) {
+                (Ok(object), _) => return Ok(Answer::Stored(object)),
+                (Err(CommitError::Conflict { key, .. }), Some(kept)) if key != ask.key() => kept,
+                (Err(CommitError::Conflict { current, .. }), _) => {
+                    let deleting = current.is_some_and(|object| object.header.deleting);
+                    return Err(already_exists(ask, deleting));
+                }
+                (Err(error), _) => return Err(commit_failed(&error)),
+            };
         }
+        Err(Status::unavailable("the quotas of the namespace change too often"))
     }
 }
 

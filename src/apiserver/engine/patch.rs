@@ -229,6 +229,10 @@ fn to_scale(ask: &Ask, object: &Value) -> Value {
         ScaleSelector::Object(path) => LabelSelector::from_object(at(path))
             .map(|selector| selector.to_text())
             .unwrap_or_default(),
+        ScaleSelector::Pairs(path) => {
+            let pairs = at(path).fields().map(|(key, value)| (key, value.str()));
+            LabelSelector::from_pairs(pairs).to_text()
+        }
         ScaleSelector::Text(path) => at(path).str().to_owned(),
         ScaleSelector::None => String::new(),
     };

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::charge::Charging;
 use super::create::{check_namespace, check_type};
 use super::options::WriteOptions;
 use super::owners::{self, Owners};
@@ -130,11 +131,15 @@ impl Engine {
             return Ok(Some(Answer::Stored(Arc::clone(current))));
         }
         let _allocating = self.allocate(ask, &mut object, Some(old)).await?;
+        let gone = is_over(ask, &object, old);
+        let charging = match gone {
+            true => Charging::default(),
+            false => self.charge(ask, Operation::Update, &mut object, Some(old), options).await?,
+        };
         if options.dry_run {
             return Ok(Some(Answer::Made(object)));
         }
         let revision = current.header.revision;
-        let gone = is_over(ask, &object, old);
         let write = if gone {
             Write::Delete { key: ask.key(), revision }
         } else {
@@ -145,7 +150,7 @@ impl Engine {
             Write::Put { draft, expect: Expect::Revision(revision), ttl }
         };
         let lazy = lazy(&resource.storage, &ask.namespace);
-        match self.commit_one(write, lazy).await {
+        match self.commit_charged(write, charging, lazy).await {
             Ok(_) if gone => Ok(Some(Answer::Made(object))),
             Ok(stored) => Ok(Some(Answer::Stored(stored))),
             Err(CommitError::Conflict { .. }) => Ok(None),

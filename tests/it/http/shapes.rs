@@ -88,6 +88,24 @@ spec:
   jobTemplate:
     spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}
 ---
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: c}
+spec:
+  template: {metadata: {labels: {app: c}}, spec: {containers: [{name: c, image: x}]}}
+---
+apiVersion: v1
+kind: PodTemplate
+metadata: {name: p}
+template: {spec: {containers: [{name: c, image: x}]}}
+---
+{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {secrets: 100}}}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {name: l}
+spec: {limits: [{type: PersistentVolumeClaim, max: {storage: 1Ti}}]}
+---
 {apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: runc}
 ---
 {apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b}, spec: {minAvailable: 1}}

@@ -26,15 +26,7 @@ const GROUPS: &[&str] = &[
     "storagemigration.k8s.io",
 ];
 /// Kinds that are not served yet, in groups that are.
-const KINDS: &[&str] = &[
-    "componentstatuses",
-    "limitranges",
-    "persistentvolumes",
-    "persistentvolumeclaims",
-    "podtemplates",
-    "replicationcontrollers",
-    "resourcequotas",
-];
+const KINDS: &[&str] = &["componentstatuses", "persistentvolumes", "persistentvolumeclaims"];
 const LATER: &str = "these kinds come with later issues";
 const ROLES: &str = "the roles of controllers that are to come, and of rk's own, differ";
 
@@ -43,11 +35,6 @@ pub const KNOWN: &[Known] = &[
     Known { command: "kubectl api-versions", lines: GROUPS, reason: LATER },
     Known { command: "kubectl api-resources", lines: GROUPS, reason: LATER },
     Known { command: "kubectl api-resources", lines: KINDS, reason: LATER },
-    Known {
-        command: "kubectl describe ns test",
-        lines: &["", "No resource quota.", "No LimitRange resource."],
-        reason: LATER,
-    },
     Known {
         command: "kubectl version",
         lines: &["Server Version: v1.37.2"],
