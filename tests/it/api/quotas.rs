@@ -27,6 +27,7 @@ fn a_namespace_holds_what_its_quotas_and_limits_allow() {
     cluster.kubectl("wait -n q --for=create serviceaccount/default --timeout=30s").ok();
     cluster.with_client(async |client| {
         Box::pin(many_writers(&client)).await;
+        Box::pin(storm(&client)).await;
     });
     pods(&cluster);
     services_and_custom_kinds(&cluster);
@@ -83,6 +84,45 @@ async fn many_writers(client: &Client) {
     quotas.delete("maps", &DeleteParams::default()).await.unwrap();
 }
 
+/// Through creations and deletions at once a quota is never overdrawn, and in the end it is right.
+async fn storm(client: &Client) {
+    let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), "q");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "q");
+    let hard = json!({"spec": {"hard": {"count/configmaps": "6"}}});
+    quotas.create(&PostParams::default(), &named("few", hard)).await.unwrap();
+    let (post, delete) = (PostParams::default(), DeleteParams::default());
+    let writer = |writer: usize| {
+        let (maps, post, delete) = (&maps, &post, &delete);
+        async move {
+            for round in 0..10 {
+                let name = format!("w-{writer}-{round}");
+                match maps.create(post, &named(&name, json!({}))).await {
+                    Ok(_) if round % 5 == 4 => {}
+                    Ok(_) => drop(maps.delete(&name, delete).await.unwrap()),
+                    Err(Error::Api(status)) if status.code == 403 => {}
+                    Err(error) => panic!("{error}"),
+                }
+                let there = maps.list(&ListParams::default()).await.unwrap().items.len();
+                assert!(there <= 6, "{there} are more than there may be");
+            }
+        }
+    };
+    futures_util::future::join_all((0..16).map(writer)).await;
+    let there = maps.list(&ListParams::default()).await.unwrap().items.len();
+    let mut counted = String::new();
+    for _ in 0..100 {
+        counted = used(&quotas, "few", "count/configmaps").await;
+        if counted == there.to_string() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(counted, there.to_string());
+    let list = ListParams::default().fields("metadata.name!=kube-root-ca.crt");
+    maps.delete_collection(&delete, &list).await.unwrap();
+    quotas.delete("few", &delete).await.unwrap();
+}
+
 const POD: &str = "\
 apiVersion: v1
 kind: Pod
@@ -124,7 +164,43 @@ fn pods(cluster: &Cluster) {
     let said = apply(cluster, best).fails();
     assert!(said.contains("exceeded quota: light, requested: pods=1, used: pods=0"), "{said}");
     cluster.kubectl("delete quota light -n q").ok();
+    replicas(cluster);
     cluster.kubectl("delete pods -n q --all --timeout=30s").ok();
+}
+
+const REPLICAS: &str = "\
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: rc}
+spec:
+  replicas: 3
+  template: {metadata: {labels: {app: rc}}, spec: {containers: [{name: c, image: x}]}}
+";
+
+/// Who makes pods says that the quota does not let it, and no longer when it need not.
+fn replicas(cluster: &Cluster) {
+    cluster.kubectl("delete pods -n q --all --timeout=30s").ok();
+    cluster.kubectl("create quota pair -n q --hard=pods=2").ok();
+    apply(cluster, REPLICAS).ok();
+    let conditions = || {
+        let path = "{.status.replicas}{.status.conditions[*].type}";
+        cluster.kubectl(&format!("get rc rc -n q -o jsonpath={path}")).ok()
+    };
+    let becomes = |wanted: &str| {
+        eventually(wanted, || {
+            let now = conditions();
+            if now == wanted { Ok(()) } else { Err(now) }
+        });
+    };
+    becomes("2ReplicaFailure");
+    let events = cluster.kubectl("get events -n q --field-selector reason=FailedCreate").ok();
+    assert!(events.contains("exceeded quota: pair, requested: pods=1, used: pods=2"), "{events}");
+    cluster.kubectl("scale rc rc -n q --replicas=2").ok();
+    becomes("2");
+    let shown = cluster.kubectl("describe quota pair -n q").ok();
+    assert!(shown.lines().any(|l| l.split_whitespace().eq(["pods", "2", "2"])), "{shown}");
+    cluster.kubectl("delete rc rc -n q --timeout=30s").ok();
+    cluster.kubectl("delete quota pair -n q").ok();
 }
 
 const THINGS: &str = "\
