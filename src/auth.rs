@@ -32,7 +32,7 @@ pub mod service_account;
 mod testing;
 pub mod x509;
 
-pub use authentication::{Authentication, BOOTSTRAPPERS};
+pub use authentication::{Authentication, BOOTSTRAPPERS, WEBSOCKET_BEARER};
 pub use authorization::Authorization;
 pub use rule::Rule;
 

@@ -21,6 +21,7 @@ mod request;
 mod resource;
 mod server;
 mod upload;
+mod websocket;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -30,7 +30,7 @@ const BOOTSTRAP_USER: &str = "system:bootstrap:rk";
 /// The group of that user.
 pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
 /// The WebSocket subprotocol in which a browser hides its token; the token follows.
-const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+pub const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Finds out who is asking.
 pub struct Authentication {

@@ -287,13 +287,10 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
 }
 
 /// Drops files and moves into the first that is left, so that `lines` lines remain.
-fn skip_to_tail(
-    all: &mut VecDeque<File>,
-    mut lines: u64,
-    stream: Option<Stream>,
-) -> io::Result<()> {
+fn skip_to_tail(all: &mut VecDeque<File>, lines: u64, stream: Option<Stream>) -> io::Result<()> {
+    let mut tail = Tail { lines, stream, at_end: true };
     for index in (0..all.len()).rev() {
-        let start = tail_start(&mut all[index], &mut lines, stream)?;
+        let start = tail.start(&mut all[index])?;
         all[index].seek(SeekFrom::Start(start.unwrap_or(0)))?;
         if start.is_some() {
             all.drain(..index);
@@ -303,46 +300,58 @@ fn skip_to_tail(
     Ok(())
 }
 
-/// The offset at which the last `lines` lines of the file begin, found by the end of the line
-/// before them; `None` when they begin in an older file. Counts `lines` down by those that this one
-/// has. Reads backwards, block by block.
-fn tail_start(file: &mut File, lines: &mut u64, stream: Option<Stream>) -> io::Result<Option<u64>> {
-    let mut end = file.seek(SeekFrom::End(0))?;
-    let mut carry = Vec::new();
-    let mut complete = end;
-    while end > 0 {
-        let start = end.saturating_sub(LOG_CHUNK_BYTES as u64);
-        let mut block = vec![0; usize::try_from(end - start).unwrap_or(0)];
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut block)?;
-        block.append(&mut carry);
-        // The first line of the block may begin in the one before it.
-        let head = match block.iter().position(|byte| *byte == b'\n') {
-            Some(at) if start > 0 => at + 1,
-            None if start > 0 => block.len(),
-            _ => 0,
-        };
-        let mut at = block.len();
-        for line in block[head..].rsplit(|byte| *byte == b'\n') {
-            let begin = at - line.len();
-            at = begin.saturating_sub(1);
-            if ends_line(line, stream) {
-                if *lines == 0 {
-                    return Ok(Some(complete));
-                }
-                *lines -= 1;
-            }
-            complete = start + begin as u64;
-        }
-        carry = block[..head].to_vec();
-        end = start;
-    }
-    Ok(None)
+/// The last lines of a log, looked for from its end.
+struct Tail {
+    /// How many are still to be found.
+    lines: u64,
+    stream: Option<Stream>,
+    /// Nothing has been seen yet: what is seen first is a line, though it may have no end.
+    at_end: bool,
 }
 
-fn ends_line(line: &[u8], stream: Option<Stream>) -> bool {
-    let wanted = |record: &Record<'_>| stream.is_none_or(|stream| stream == record.stream);
-    Record::parse(line).is_some_and(|record| !record.partial && wanted(&record))
+impl Tail {
+    /// The offset at which the lines begin, found by the end of the line before them; `None` when
+    /// they begin in an older file. Reads backwards, block by block.
+    fn start(&mut self, file: &mut File) -> io::Result<Option<u64>> {
+        let mut end = file.seek(SeekFrom::End(0))?;
+        let mut carry = Vec::new();
+        let mut complete = end;
+        while end > 0 {
+            let start = end.saturating_sub(LOG_CHUNK_BYTES as u64);
+            let mut block = vec![0; usize::try_from(end - start).unwrap_or(0)];
+            file.seek(SeekFrom::Start(start))?;
+            file.read_exact(&mut block)?;
+            block.append(&mut carry);
+            // The first line of the block may begin in the one before it.
+            let head = match block.iter().position(|byte| *byte == b'\n') {
+                Some(at) if start > 0 => at + 1,
+                None if start > 0 => block.len(),
+                _ => 0,
+            };
+            let mut at = block.len();
+            for line in block[head..].rsplit(|byte| *byte == b'\n') {
+                let begin = at - line.len();
+                at = begin.saturating_sub(1);
+                if self.ends_line(line) {
+                    if self.lines == 0 {
+                        return Ok(Some(complete));
+                    }
+                    self.lines -= 1;
+                }
+                complete = start + begin as u64;
+            }
+            carry = block[..head].to_vec();
+            end = start;
+        }
+        Ok(None)
+    }
+
+    fn ends_line(&mut self, record: &[u8]) -> bool {
+        let record = Record::parse(record);
+        let wanted = |record: &Record<'_>| self.stream.is_none_or(|s| s == record.stream);
+        let Some(record) = record.filter(wanted) else { return false };
+        std::mem::take(&mut self.at_end) || !record.partial
+    }
 }
 
 #[cfg(test)]

@@ -72,11 +72,11 @@ impl LogWriter {
         batch.outcome
     }
 
-    /// The stream has ended: writes what is held as a last line.
+    /// The stream has ended: writes what is held as the last line, which has no end.
     pub fn finish(&mut self, assembly: &mut Assembly, now: i64) -> io::Result<()> {
         let mut batch = Batch::at(now);
         if !assembly.held.is_empty() {
-            self.emit(assembly, false, &mut batch);
+            self.emit(assembly, true, &mut batch);
         }
         self.flush(&mut batch);
         batch.outcome
@@ -214,7 +214,7 @@ mod tests {
         let max = LOG_RECORD_BYTES_MAX;
         assert_eq!(
             records(&target.path),
-            [(false, 3), (false, 3), (false, 0), (true, max), (true, max), (false, 13)]
+            [(false, 3), (false, 3), (false, 0), (true, max), (true, max), (true, 13)]
         );
     }
 

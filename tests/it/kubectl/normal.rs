@@ -22,8 +22,8 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"(Resource Version:\s+)\d+", "${1}REVISION"),
         (r#"(pod-template-hash"?[=:] ?"?)[a-z0-9]+"#, "${1}HASH"),
         // A pod of a ReplicaSet, a ReplicaSet, another name with a random end, an event.
-        (&format!(r"-({SAFE}{{8,10}})-{SAFE}{{5}}\b"), "-HASH-RANDOM"),
-        (&format!(r"-{SAFE}{{8,10}}\b"), "-HASH"),
+        (&format!(r"-({SAFE}{{5,10}})-{SAFE}{{5}}\b"), "-HASH-RANDOM"),
+        (&format!(r"-{SAFE}{{6,10}}\b"), "-HASH"),
         (&format!(r"-{SAFE}{{5}}\b"), "-RANDOM"),
         (r"\.[0-9a-f]{16}\b", ".RANDOM"),
         (r"((Container|Image) ID:).*", "$1 ID"),

@@ -90,6 +90,22 @@ fn pieces_of_long_lines_are_joined_and_stamped_once() {
 }
 
 #[test]
+fn a_last_line_without_an_end_is_shown_as_it_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("0.log");
+    let target = LogTarget { path: path.clone(), max_bytes: 1 << 20, max_files: 2 };
+    let mut log = LogWriter::new(target);
+    let mut out = Assembly::new(Stream::Stdout);
+    log.append(&mut out, b"one\ntwo\nthree", 0).unwrap();
+    log.finish(&mut out, 0).unwrap();
+    assert_eq!(shown(&path, ReadOptions::default()), "one\ntwo\nthree");
+    for (tail, wanted) in [(0, ""), (1, "three"), (2, "two\nthree"), (9, "one\ntwo\nthree")] {
+        let options = ReadOptions { tail: Some(tail), ..ReadOptions::default() };
+        assert_eq!(shown(&path, options), wanted, "{tail}");
+    }
+}
+
+#[test]
 fn broken_records_are_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("0.log");
