@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_class_costs_is_the_pod_s() {
+        let mut pod = pod(&[FULL], &[]);
+        let overhead = r#"{"cpu":"500m","memory":"64Mi"}"#;
+        pod.spec.as_mut().unwrap().overhead = serde_json::from_str(overhead).unwrap();
+        let whole = pod_resources(&pod);
+        assert_eq!((whole.cpu_shares, whole.cpu_quota_us), (Some(2560), Some(250_000)));
+        assert_eq!(whole.memory_bytes, Some((1 << 30) + (64 << 20)));
+        assert_eq!(class(&pod), "Guaranteed");
+        let own = container_resources(&pod.spec.as_ref().unwrap().containers[0]);
+        assert_eq!(own.memory_bytes, Some(1 << 30));
+    }
+
+    #[test]
     fn the_oom_killer_is_told() {
         let score = |resources: &str| {
             let pod = pod(&[resources], &[]);
