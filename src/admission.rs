@@ -15,7 +15,6 @@ use crate::api::registry::Resource;
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::UserInfo;
-use crate::history::Object;
 
 mod lifecycle;
 mod limits;
@@ -30,6 +29,7 @@ mod runtime_class;
 mod service_account;
 
 pub use plugins::Plugins;
+pub use quota::{Charge, Verdict};
 
 /// What a write does, as admission names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,15 +107,6 @@ impl AdmissionRequest<'_> {
     }
 }
 
-/// An object that changes together with the one that is written, or neither does: a quota.
-#[derive(Debug, Clone)]
-pub struct Charge {
-    /// The object as it is stored.
-    pub stored: Arc<Object>,
-    /// What it becomes.
-    pub tree: Value,
-}
-
 /// The plugins, in order.
 #[async_trait]
 pub trait Admission: Send + Sync {
@@ -131,8 +122,8 @@ pub trait Admission: Send + Sync {
     /// The `Status` that the client gets, mostly 403.
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status>;
 
-    /// What the write costs, as of now: objects that must be stored in the commit that stores the
-    /// object. Asked last, and again when one of them has changed meanwhile.
+    /// What the write costs, as of now: each charge must be made in the commit that stores the
+    /// object. Asked last, and again when one of them no longer holds.
     ///
     /// # Errors
     /// 403 where a quota does not allow it.

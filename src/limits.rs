@@ -268,8 +268,6 @@ pub const EVENT_LIFETIME: Duration = Duration::from_secs(3600);
 /// Names that a create with `generateName` tries: of 14 million suffixes eight taken ones in a row
 /// mean that something else is wrong.
 pub const NAME_ATTEMPTS_MAX: usize = 8;
-/// Turns that the namespaces with quotas share: more than there are writers at work at a time.
-pub const QUOTA_TURNS: usize = 64;
 /// Times that a patch or an unconditional update is tried against a changing object. Each failure
 /// means that somebody else's write went through, so more than all writers at once are not needed.
 pub const UPDATE_ATTEMPTS_MAX: usize = 256;

@@ -5,6 +5,9 @@
 //! the one exception is the lazy lane: a batch of lazy commits alone is published without a
 //! transaction, and reaches the disk with the next real commit or within a minute.
 //!
+//! A write expects a revision, or says what follows from the object as it is at the time of the
+//! commit: what many writers change at once, such as a quota, costs them no turns.
+//!
 //! Revisions are reserved on disk in blocks. After an unclean stop the history starts empty at the
 //! next block: no revision is ever used twice, and every older one is answered with 410.
 //!
@@ -59,6 +62,46 @@ pub enum Write {
         /// The revision that it must have.
         revision: u64,
     },
+    /// Replaces an object by what follows from its state at the time of the commit.
+    Change {
+        /// Its key.
+        key: Key,
+        /// What follows.
+        transition: Transition,
+    },
+}
+
+/// What an object becomes by a [`Write::Change`].
+#[derive(Debug)]
+pub enum Next {
+    /// This, under the same key.
+    Becomes(Draft),
+    /// Nothing: it is not what the commit was made for, which fails as by a conflict.
+    Stale,
+    /// Nothing: it does not allow the commit, and this is why.
+    Refuses(String),
+}
+
+/// Makes the next state of an object from the present one. Runs on the writer's thread, where
+/// everybody waits for it.
+#[derive(Clone)]
+pub struct Transition(Arc<dyn Fn(&Object) -> Next + Send + Sync>);
+
+impl Transition {
+    /// A transition by a function, which must be quick and must not wait for anything.
+    pub fn new(next: impl Fn(&Object) -> Next + Send + Sync + 'static) -> Self {
+        Self(Arc::new(next))
+    }
+
+    fn next(&self, object: &Object) -> Next {
+        (self.0)(object)
+    }
+}
+
+impl std::fmt::Debug for Transition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transition")
+    }
 }
 
 impl Write {
@@ -66,7 +109,7 @@ impl Write {
     pub const fn key(&self) -> &Key {
         match self {
             Self::Put { draft, .. } => draft.key(),
-            Self::Delete { key, .. } => key,
+            Self::Delete { key, .. } | Self::Change { key, .. } => key,
         }
     }
 }
@@ -90,6 +133,14 @@ pub enum CommitError {
         key: Key,
         /// What is stored there now.
         current: Option<Arc<Object>>,
+    },
+    /// An object does not allow the commit.
+    #[error("{key}: {why}")]
+    Refused {
+        /// The object's key.
+        key: Key,
+        /// In its own words.
+        why: String,
     },
     /// The backend could not write, as on a full disk. Nothing was changed; may be tried again.
     #[error("cannot write to the store: {0}")]

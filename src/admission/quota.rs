@@ -1,21 +1,67 @@
 //! ResourceQuota: what a write costs, and whether the quotas of its namespace can bear it.
 //!
-//! This only works it out. The object and the quotas that it is charged to are stored in one
-//! commit, each quota at the revision that was looked at: so no writers, however many, can together
-//! use more than there is, and nothing is charged for an object that is not stored. What is given
-//! back when objects go is seen to by the quota controller.
+//! This only works it out: [`Charge::on`] says what a quota becomes, and is asked once more within
+//! the commit that stores the object, on the quota as it is then. So no writers, however many, can
+//! together use more than there is, and nothing is charged for an object that is not stored. What
+//! is given back when objects go is seen to by the quota controller.
 
 use std::sync::Arc;
 
 use super::plugins::World;
-use super::{AdmissionRequest, Charge, Operation};
+use super::{AdmissionRequest, Operation};
 use crate::api::amounts::{Amounts, Totals};
-use crate::api::meta::{GroupResource, Meta};
+use crate::api::meta::{GroupResource, Key, Meta};
 use crate::api::quota;
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::history::Object;
 use crate::util::clock;
+
+/// What one write costs one quota.
+#[derive(Debug)]
+pub struct Charge {
+    /// The quota as it was looked at.
+    seen: Arc<Object>,
+    /// What it becomes if it still is so.
+    tree: Value,
+    requested: Amounts,
+    /// Whether it is only written down, be it too much.
+    noted: bool,
+}
+
+/// What a quota says to a charge.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It becomes this.
+    Becomes(Value),
+    /// It is another quota than the charge was made for: work it out anew.
+    Stale,
+    /// It is exceeded, in upstream's words.
+    Refuses(String),
+}
+
+impl Charge {
+    /// The quota's key.
+    pub fn key(&self) -> &Key {
+        &self.seen.header.key
+    }
+
+    /// What the quota becomes, as it is stored now.
+    pub fn on(&self, stored: &Object) -> Verdict {
+        if stored.header.revision == self.seen.header.revision {
+            return Verdict::Becomes(self.tree.clone());
+        }
+        let Ok(tree) = stored.tree() else { return Verdict::Stale };
+        if tree.get("spec") != self.tree.get("spec") || !says_all(&tree) {
+            return Verdict::Stale;
+        }
+        let used = Amounts::of(tree.at(&["status", "used"]));
+        match bear(&tree, used, &self.requested, self.noted) {
+            Ok(used) => Verdict::Becomes(with_status(tree, &used)),
+            Err(why) => Verdict::Refuses(why),
+        }
+    }
+}
 
 /// The objects of one namespace as they are stored.
 struct Stored<'a> {
@@ -72,7 +118,7 @@ fn charge_to(
     request: &AdmissionRequest<'_>,
     stored: Arc<Object>,
 ) -> Result<Option<Charge>, Status> {
-    let Ok(mut tree) = stored.tree() else { return Ok(None) };
+    let Ok(tree) = stored.tree() else { return Ok(None) };
     let resource = &request.resource.storage;
     let spec = tree.get("spec");
     let counts = |name: &str| quota::counted_by(name).as_ref() == Some(resource);
@@ -85,12 +131,17 @@ fn charge_to(
     if requested.is_empty() {
         return Ok(None);
     }
+    // What a claim is granted it is granted.
+    let noted = request.subresource == "status";
     let used = used(world, request, &tree);
-    let used = bear(request, &tree, used, &requested)?;
+    let used = bear(&tree, used, &requested, noted).map_err(|why| request.forbidden(&why))?;
+    Ok(Some(Charge { seen: stored, tree: with_status(tree, &used), requested, noted }))
+}
+
+fn with_status(mut tree: Value, used: &Amounts) -> Value {
     let hard = tree.at(&["spec", "hard"]).clone();
-    let status = Value::from([("hard", hard), ("used", used.to_value())]);
-    tree.set("status", status);
-    Ok(Some(Charge { stored, tree }))
+    tree.set("status", Value::from([("hard", hard), ("used", used.to_value())]));
+    tree
 }
 
 /// Refuses a pod that does not say what the quota asks to know.
@@ -124,34 +175,37 @@ fn requested(request: &AdmissionRequest<'_>, spec: &Value) -> Amounts {
     requested
 }
 
-/// What is used of a quota: as it says, or where it does not say yet for what it has become, what
-/// there is.
-fn used(world: &World, request: &AdmissionRequest<'_>, tree: &Value) -> Amounts {
+/// Whether a quota says what is used for what it has become.
+fn says_all(tree: &Value) -> bool {
     let (spec, status) = (tree.get("spec"), tree.get("status"));
-    let said = status.get("hard") == spec.get("hard")
+    status.get("hard") == spec.get("hard")
         && spec.get("hard").fields().all(|(name, _)| {
             quota::counted_by(name).is_none() || !status.at(&["used", name]).is_null()
-        });
-    if said {
-        return Amounts::of(status.get("used"));
+        })
+}
+
+/// What is used of a quota: as it says, or where it does not say yet, what there is.
+fn used(world: &World, request: &AdmissionRequest<'_>, tree: &Value) -> Amounts {
+    if says_all(tree) {
+        return Amounts::of(tree.at(&["status", "used"]));
     }
     let census = Stored { world, namespace: request.namespace };
-    quota::count(spec, &census, clock::now())
+    quota::count(tree.get("spec"), &census, clock::now())
 }
 
 /// What is used then, if that is not too much.
 fn bear(
-    request: &AdmissionRequest<'_>,
     tree: &Value,
     mut used: Amounts,
     requested: &Amounts,
-) -> Result<Amounts, Status> {
+    noted: bool,
+) -> Result<Amounts, String> {
     let (hard, before) = (Amounts::of(tree.at(&["spec", "hard"])), used.clone());
     used.add(requested);
     let exceeded = |name: &str| {
         requested.get(name).is_some() && hard.get(name).is_some_and(|n| used.get(name) > Some(n))
     };
-    if !requested.iter().any(|(name, _)| exceeded(name)) {
+    if noted || !requested.iter().any(|(name, _)| exceeded(name)) {
         return Ok(used);
     }
     let text = |amounts: &Amounts| {
@@ -159,15 +213,11 @@ fn bear(
         amounts.retain(|name, _| exceeded(name));
         amounts.to_text()
     };
-    // Claims are granted what they are granted: that is only noted.
-    if request.subresource == "status" {
-        return Ok(used);
-    }
-    Err(request.forbidden(&format!(
+    Err(format!(
         "exceeded quota: {}, requested: {}, used: {}, limited: {}",
         tree.name(),
         text(requested),
         text(&before),
         text(&hard)
-    )))
+    ))
 }

@@ -353,8 +353,11 @@ fn charged(world: &World, ask: &Ask<'_>, json: &str) -> Result<Vec<String>, Stat
     let mut told = Vec::new();
     ask.of(json, |request| {
         let charges = world.plugins.charge(request)?;
-        let used = charges.iter().map(|c| (c.tree.name(), c.tree.at(&["status", "used"])));
-        told.extend(used.map(|(name, used)| format!("{name} {used}")));
+        for charge in charges {
+            let stored = world.history.get(charge.key()).unwrap();
+            let Verdict::Becomes(tree) = charge.on(&stored) else { panic!("{charge:?}") };
+            told.push(format!("{} {}", tree.name(), tree.at(&["status", "used"])));
+        }
         Ok(())
     })?;
     Ok(told)
@@ -400,6 +403,40 @@ fn writes_are_charged_to_the_quotas_that_count_them() {
     assert!(charged(&world, &Ask::create("services", "b"), &three).unwrap().is_empty());
     let binding = Ask { what: ("", "pods", "binding"), ..Ask::create("pods", "a") };
     assert!(charged(&world, &binding, "{}").unwrap().is_empty());
+}
+
+#[test]
+fn a_charge_holds_for_the_quota_as_it_is_when_it_is_made() {
+    let world = world();
+    let quota = |hard: &str, used: &str| {
+        let hard = format!(r#"{{"hard":{{"secrets":"{hard}"}}}}"#);
+        format!(
+            r#"{{"metadata":{{"name":"q","namespace":"a"}},"spec":{hard},
+            "status":{{"hard":{{"secrets":"9"}},"used":{{"secrets":"{used}"}}}}}}"#
+        )
+    };
+    world.put("resourcequotas", &quota("9", "7"));
+    let mut charges = Vec::new();
+    let secret = r#"{"metadata":{"name":"s"}}"#;
+    let made = Ask::create("secrets", "a").of(secret, |request| {
+        charges = world.plugins.charge(request)?;
+        Ok(())
+    });
+    made.unwrap();
+    let verdict = |hard: &str, used: &str| {
+        world.put("resourcequotas", &quota(hard, used));
+        match charges[0].on(&world.history.get(charges[0].key()).unwrap()) {
+            Verdict::Becomes(tree) => tree.at(&["status", "used", "secrets"]).str().to_owned(),
+            Verdict::Stale => "stale".into(),
+            Verdict::Refuses(why) => why,
+        }
+    };
+    assert_eq!(verdict("9", "8"), "9", "somebody else was charged meanwhile");
+    assert_eq!(verdict("8", "7"), "stale", "it has become another quota");
+    assert_eq!(
+        verdict("9", "9"),
+        "exceeded quota: q, requested: secrets=1, used: secrets=9, limited: secrets=9"
+    );
 }
 
 #[test]

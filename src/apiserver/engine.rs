@@ -41,7 +41,6 @@ use crate::limits;
 use crate::store::{CommitError, Store, Write};
 use crate::util::clock;
 
-use charge::Charging;
 pub use options::{
     DeleteOptions, ListOptions, Propagation, Query, Start, State, WatchOptions, WriteOptions,
     decode,
@@ -102,6 +101,11 @@ impl Ask {
 
     fn conflict(&self, why: &str) -> Status {
         Status::conflict(&self.resource.group, &self.resource.plural, &self.name, why)
+    }
+
+    /// 403 of an object that may not be stored.
+    fn forbidden(&self, why: &str) -> Status {
+        Status::forbidden(&self.resource.group, &self.resource.plural, &self.name, why)
     }
 
     fn modified(&self) -> Status {
@@ -188,7 +192,6 @@ pub struct Engine {
     admission: Arc<dyn Admission>,
     allocator: Allocator,
     identity: Option<Identity>,
-    turns: charge::Turns,
 }
 
 impl Engine {
@@ -202,7 +205,6 @@ impl Engine {
             admission: parts.admission,
             allocator: parts.allocator,
             identity: parts.identity,
-            turns: charge::Turns::default(),
         }
     }
 
@@ -294,7 +296,7 @@ impl Engine {
 
     /// One write to the store, and the object that it made.
     async fn commit_one(&self, write: Write, lazy: bool) -> Result<Arc<Object>, CommitError> {
-        self.commit_charged(write, Charging::default(), lazy).await
+        self.commit_charged(write, Vec::new(), lazy).await
     }
 }
 

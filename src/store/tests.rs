@@ -55,6 +55,46 @@ async fn a_commit_is_all_or_nothing() {
     assert_eq!((value(&store, "a"), value(&store, "b")), (Some(1), None));
 }
 
+/// Adds one to the value of `a`, up to a bound.
+fn count_up(bound: i64) -> Write {
+    let transition = Transition::new(move |object: &Object| {
+        let now = object.tree().unwrap().get("value").as_int().unwrap();
+        match now < bound {
+            true => Next::Becomes(draft("a", now + 1)),
+            false => Next::Refuses(format!("{now} is enough")),
+        }
+    });
+    Write::Change { key: key("a"), transition }
+}
+
+#[tokio::test]
+async fn changes_follow_from_what_the_commits_before_them_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let counted = |name: String| {
+        let mut commit = put(&name, 1, Expect::Absent);
+        commit.writes.push(count_up(20));
+        store.commit(commit)
+    };
+    let Err(CommitError::Conflict { current: None, .. }) = counted("early".into()).await else {
+        panic!("what is not there was changed");
+    };
+    store.commit(put("a", 0, Expect::Absent)).await.unwrap();
+    let all = (0..32).map(|at| counted(format!("b-{at}")));
+    let done = futures_util::future::join_all(all).await;
+    let refused: Vec<String> =
+        done.iter().filter_map(|done| done.as_ref().err().map(ToString::to_string)).collect();
+    assert_eq!(refused.len(), 12);
+    assert!(refused[0].ends_with("20 is enough"), "{}", refused[0]);
+    assert_eq!(value(&store, "a"), Some(20));
+    let others = (0..32).filter(|at| value(&store, &format!("b-{at}")).is_some());
+    assert_eq!(others.count(), 20, "what is refused is not stored");
+    let stale = Transition::new(|_: &Object| Next::Stale);
+    let writes = vec![Write::Change { key: key("a"), transition: stale }];
+    let stale = store.commit(Commit { writes, lazy: false }).await;
+    assert!(matches!(stale, Err(CommitError::Conflict { current: Some(_), .. })));
+}
+
 #[tokio::test]
 async fn of_many_racing_writers_each_revision_has_one_winner() {
     let directory = tempfile::tempdir().unwrap();

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::expiry::Expiries;
 use super::sqlite::{Row, Sqlite, failure};
-use super::{Commit, CommitError, Expect, Write};
+use super::{Commit, CommitError, Expect, Next, Write};
 use crate::api::meta::Key;
-use crate::history::{Change, History, Object};
+use crate::history::{Change, Draft, History, Object};
 use crate::limits;
 use crate::util::clock;
 
@@ -32,6 +32,12 @@ pub(super) enum Request {
 struct Decided {
     changes: Vec<Change>,
     reply: Option<Reply>,
+}
+
+/// A write whose conditions hold.
+enum Step {
+    Put { draft: Draft, ttl: Option<Duration> },
+    Delete { key: Key },
 }
 
 /// What one batch does, as seen by the commits that come later in it.
@@ -147,16 +153,18 @@ impl Writer {
 
     /// Checks a commit against what is stored and gives it its revisions.
     fn decide(&mut self, batch: &mut Batch, commit: Commit, reply: Option<Reply>) {
-        if let Err(conflict) = self.check(batch, &commit) {
-            if let Some(reply) = reply {
-                let _ = reply.send(Err(conflict));
+        let steps = match self.check(batch, commit.writes) {
+            Ok(steps) => steps,
+            Err(error) => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Err(error));
+                }
+                return;
             }
-            return;
-        }
+        };
         batch.durable |= !commit.lazy;
         let now = clock::now().seconds();
-        let changes =
-            commit.writes.into_iter().filter_map(|write| self.apply(batch, write, now)).collect();
+        let changes = steps.into_iter().filter_map(|step| self.apply(batch, step, now)).collect();
         batch.decided.push(Decided { changes, reply });
     }
 
@@ -167,27 +175,19 @@ impl Writer {
         }
     }
 
-    fn check(&self, batch: &Batch, commit: &Commit) -> Result<(), CommitError> {
-        for write in &commit.writes {
-            let key = write.key();
-            let current = self.current(batch, key);
-            let revision = current.as_ref().map(|object| object.header.revision);
-            let expected = match write {
-                Write::Put { expect: Expect::Absent, .. } => None,
-                Write::Put { expect: Expect::Revision(revision), .. }
-                | Write::Delete { revision, .. } => Some(*revision),
-            };
-            if revision != expected {
-                return Err(CommitError::Conflict { key: key.clone(), current });
-            }
-        }
-        Ok(())
+    /// What a commit comes to if all its conditions hold.
+    fn check(&self, batch: &Batch, writes: Vec<Write>) -> Result<Vec<Step>, CommitError> {
+        let step = |write: Write| {
+            let current = self.current(batch, write.key());
+            step(write, current)
+        };
+        writes.into_iter().map(step).collect()
     }
 
-    fn apply(&mut self, batch: &mut Batch, write: Write, now: i64) -> Option<Change> {
+    fn apply(&mut self, batch: &mut Batch, step: Step, now: i64) -> Option<Change> {
         self.revision += 1;
-        match write {
-            Write::Put { draft, ttl, .. } => {
+        match step {
+            Step::Put { draft, ttl } => {
                 let expires = ttl.map(|ttl| now.saturating_add_unsigned(ttl.as_secs()));
                 let (key, json) = (draft.key().clone(), draft.json().clone());
                 let object = Arc::new(draft.at(self.revision));
@@ -195,7 +195,7 @@ impl Writer {
                 batch.write(key, Some(Arc::clone(&object)), row, expires);
                 Some(Change::Put(object))
             }
-            Write::Delete { key, .. } => {
+            Step::Delete { key } => {
                 let last = self.current(batch, &key)?;
                 batch.write(key, None, Row::Gone, None);
                 // A body that does not parse keeps its old revision in it: better than to keep it.
@@ -293,6 +293,31 @@ impl Writer {
             tracing::error!(%error, "cannot close the database cleanly");
         }
     }
+}
+
+/// What one write comes to, given what is stored under its key.
+fn step(write: Write, current: Option<Arc<Object>>) -> Result<Step, CommitError> {
+    let revision = current.as_ref().map(|object| object.header.revision);
+    let (key, step) = match (write, &current) {
+        (Write::Put { draft, expect, ttl }, _) => {
+            let expected = match expect {
+                Expect::Absent => None,
+                Expect::Revision(revision) => Some(revision),
+            };
+            let fits = revision == expected;
+            (draft.key().clone(), fits.then_some(Step::Put { draft, ttl }))
+        }
+        (Write::Delete { key, revision: expected }, _) => {
+            (key.clone(), (revision == Some(expected)).then_some(Step::Delete { key }))
+        }
+        (Write::Change { key, .. }, None) => (key, None),
+        (Write::Change { key, transition }, Some(object)) => match transition.next(object) {
+            Next::Becomes(draft) => (key, Some(Step::Put { draft, ttl: None })),
+            Next::Stale => (key, None),
+            Next::Refuses(why) => return Err(CommitError::Refused { key, why }),
+        },
+    };
+    step.ok_or(CommitError::Conflict { key, current })
 }
 
 impl Batch {

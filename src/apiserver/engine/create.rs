@@ -93,7 +93,7 @@ impl Engine {
         self.admit(&ask, Operation::Create, &mut object, None, options).await?;
         let _allocating = self.allocate(&ask, &mut object, None).await?;
         if options.dry_run {
-            self.charge(&ask, Operation::Create, &mut object, None, options).await?;
+            self.charge(&ask, Operation::Create, &mut object, None, options)?;
             return match self.history.get(&ask.key()) {
                 Some(there) => Err(already_exists(&ask, there.header.deleting)),
                 None => Ok(Answer::Made(object)),
@@ -102,8 +102,8 @@ impl Engine {
         self.store_new(&ask, object, options).await
     }
 
-    /// Stores a checked object, and charges what it costs. A quota that has changed meanwhile is
-    /// looked at again.
+    /// Stores a checked object, and charges what it costs. A quota that has become another one
+    /// meanwhile is looked at again.
     async fn store_new(
         &self,
         ask: &Ask,
@@ -113,8 +113,8 @@ impl Engine {
         let resource = &*ask.resource;
         let lazy = lazy(&resource.storage, &ask.namespace);
         for _ in 0..limits::UPDATE_ATTEMPTS_MAX {
-            let charging = self.charge(ask, Operation::Create, &mut object, None, options).await?;
-            let kept = (!charging.is_free()).then(|| object.clone());
+            let charges = self.charge(ask, Operation::Create, &mut object, None, options)?;
+            let kept = (!charges.is_empty()).then(|| object.clone());
             let stored = as_stored(resource, object);
             let fields = resource.rules.fields(&stored);
             let write = Write::Put {
@@ -122,9 +122,10 @@ impl Engine {
                 expect: Expect::Absent,
                 ttl: super::lifetime(&resource.storage),
             };
-            object = match (self.commit_charged(write, charging, lazy).await, kept) {
+            object = match (self.commit_charged(write, charges, lazy).await, kept) {
                 (Ok(object), _) => return Ok(Answer::Stored(object)),
                 (Err(CommitError::Conflict { key, .. }), Some(kept)) if key != ask.key() => kept,
+                (Err(CommitError::Refused { why, .. }), _) => return Err(ask.forbidden(&why)),
                 (Err(CommitError::Conflict { current, .. }), _) => {
                     let deleting = current.is_some_and(|object| object.header.deleting);
                     return Err(already_exists(ask, deleting));

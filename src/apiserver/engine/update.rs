@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::charge::Charging;
 use super::create::{check_namespace, check_type};
 use super::options::WriteOptions;
 use super::owners::{self, Owners};
@@ -132,9 +131,9 @@ impl Engine {
         }
         let _allocating = self.allocate(ask, &mut object, Some(old)).await?;
         let gone = is_over(ask, &object, old);
-        let charging = match gone {
-            true => Charging::default(),
-            false => self.charge(ask, Operation::Update, &mut object, Some(old), options).await?,
+        let charges = match gone {
+            true => Vec::new(),
+            false => self.charge(ask, Operation::Update, &mut object, Some(old), options)?,
         };
         if options.dry_run {
             return Ok(Some(Answer::Made(object)));
@@ -150,10 +149,11 @@ impl Engine {
             Write::Put { draft, expect: Expect::Revision(revision), ttl }
         };
         let lazy = lazy(&resource.storage, &ask.namespace);
-        match self.commit_charged(write, charging, lazy).await {
+        match self.commit_charged(write, charges, lazy).await {
             Ok(_) if gone => Ok(Some(Answer::Made(object))),
             Ok(stored) => Ok(Some(Answer::Stored(stored))),
             Err(CommitError::Conflict { .. }) => Ok(None),
+            Err(CommitError::Refused { why, .. }) => Err(ask.forbidden(&why)),
             Err(error) => Err(commit_failed(&error)),
         }
     }
