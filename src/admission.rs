@@ -16,6 +16,7 @@ use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::UserInfo;
 
+mod certificates;
 mod lifecycle;
 mod limits;
 mod nodes;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Admission, AdmissionRequest, Charge, lifecycle, limits, nodes, pods, priority, quota, rbac,
-    restriction, runtime_class, service_account,
+    Admission, AdmissionRequest, Charge, certificates, lifecycle, limits, nodes, pods, priority,
+    quota, rbac, restriction, runtime_class, service_account,
 };
 use crate::api::meta::{GroupResource, Key};
 use crate::api::status::Status;
@@ -65,6 +65,9 @@ const PLUGINS: &[Plugin] = &[
     M("DefaultTolerationSeconds", pods::tolerations),
     M("RuntimeClass", runtime_class::apply),
     V("RuntimeClass", runtime_class::check),
+    M("CertificateRequester", certificates::requester),
+    V("CertificateApproval", certificates::approve),
+    V("CertificateSigning", certificates::sign),
     // Upstream has this in the storage of roles, after all mutation.
     V("RBACEscalation", rbac::validate),
 ];

@@ -11,21 +11,30 @@ pub mod metadata;
 pub mod not_yet;
 pub mod selector;
 pub mod table;
+pub mod tabled;
 pub mod text;
 pub mod workload;
 
+pub mod admissionregistration;
+pub mod apiregistration;
 pub mod apps;
 pub mod authorization;
+pub mod autoscaling;
 pub mod batch;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod custom;
 pub mod definition;
 pub mod discovery;
+pub mod flowcontrol;
+pub mod networking;
 pub mod policy;
 pub mod rbac;
+pub mod resource;
 pub mod runtime;
 pub mod scheduling;
+pub mod storage;
 
 #[cfg(test)]
 mod golden;

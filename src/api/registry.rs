@@ -15,20 +15,29 @@ use super::tree::Value;
 use crate::history::Fields;
 use crate::util::clock::Wall;
 
+mod admissionregistration;
 mod apiextensions;
+mod apiregistration;
 mod apps;
 mod authentication;
 mod authorization;
+mod autoscaling;
 mod batch;
+mod certificates;
 mod coordination;
 mod core;
 mod discovery;
 mod events;
+mod flowcontrol;
+mod networking;
 mod node;
 mod policy;
 mod rbac;
+mod resource;
 pub mod row;
 mod scheduling;
+mod storage;
+mod storagemigration;
 
 /// All resources that rk serves of itself.
 pub fn builtin() -> Registry {
@@ -36,6 +45,13 @@ pub fn builtin() -> Registry {
     let groups = [
         core::GROUP,
         apiextensions::GROUP,
+        admissionregistration::GROUP,
+        apiregistration::GROUP,
+        autoscaling::GROUP,
+        certificates::GROUP,
+        flowcontrol::GROUP,
+        resource::GROUP,
+        storagemigration::GROUP,
         apps::GROUP,
         authentication::GROUP,
         authorization::GROUP,
@@ -44,9 +60,11 @@ pub fn builtin() -> Registry {
         discovery::GROUP,
         events::GROUP,
         node::GROUP,
+        networking::GROUP,
         policy::GROUP,
         rbac::GROUP,
         scheduling::GROUP,
+        storage::GROUP,
     ];
     for (group, rows) in groups {
         rows.iter().for_each(|row| registry.add(row.resource(group)));

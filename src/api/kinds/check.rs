@@ -66,10 +66,18 @@ impl<'a> At<'a> {
     }
 
     /// Hands each value to `then` that `path` (`spec.containers[].name`) reaches below this one.
+    /// Below what is marked as optional (`spec.service?.name`) there is nothing where it is absent.
     pub fn descend(&self, path: &str, then: &mut dyn FnMut(At<'_>)) {
         let (step, rest) = path.split_once('.').unwrap_or((path, ""));
         if step.is_empty() {
             return then(*self);
+        }
+        if let Some(field) = step.strip_suffix('?') {
+            let at = self.field(field);
+            if !at.is_null() {
+                at.descend(rest, then);
+            }
+            return;
         }
         match step.strip_suffix("[]") {
             None => self.field(step).descend(rest, then),
@@ -257,6 +265,9 @@ mod tests {
             ]
         );
         assert_eq!(faults(rules, "{}"), ["spec.kind: Required value"]);
+        let optional = &[("a?.b", Rule::Required(""))];
+        assert!(faults(optional, "{}").is_empty());
+        assert_eq!(faults(optional, r#"{"a":{}}"#), ["a.b: Required value"]);
         assert_eq!(faults(rules, r#"{"spec":[1]}"#), ["spec.kind: Required value"]);
     }
 

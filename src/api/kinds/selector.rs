@@ -14,6 +14,11 @@ pub fn validate(at: At<'_>, errors: &mut Errors) -> bool {
     errors.len() == before
 }
 
+/// The same as a rule of a table.
+pub fn check(at: At<'_>, errors: &mut Errors) {
+    validate(at, errors);
+}
+
 fn requirement(at: At<'_>, errors: &mut Errors) {
     let (operator, values) = (at.field("operator"), at.field("values"));
     match (operator.str(), values.value().items().is_empty()) {

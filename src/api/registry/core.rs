@@ -8,6 +8,7 @@ use crate::api::kinds::core::{
     account, config, endpoints, event, limit_range, namespace, node, pod, quota, replication,
     service,
 };
+use crate::api::kinds::storage;
 
 /// The group's resources.
 pub(super) const GROUP: Group = ("", ROWS);
@@ -56,6 +57,22 @@ const ROWS: &[Row] = &[
         categories: &["all"],
         subresources: POD_SUBRESOURCES,
         rules: || Arc::new(pod::Pod),
+        ..Row::NAMESPACED
+    },
+    Row {
+        kind: "PersistentVolume",
+        plural: "persistentvolumes",
+        short: &["pv"],
+        subresources: &[STATUS],
+        rules: || Arc::new(storage::PERSISTENT_VOLUME),
+        ..Row::CLUSTER
+    },
+    Row {
+        kind: "PersistentVolumeClaim",
+        plural: "persistentvolumeclaims",
+        short: &["pvc"],
+        subresources: &[STATUS],
+        rules: || Arc::new(storage::PERSISTENT_VOLUME_CLAIM),
         ..Row::NAMESPACED
     },
     Row {

@@ -21,6 +21,8 @@ pub(super) struct Row {
     pub subresources: &'static [Subresource],
     /// The group under which objects are stored, where it is not the resource's own.
     pub storage_group: Option<&'static str>,
+    /// The version in which objects are stored.
+    pub storage_version: &'static str,
     pub unconditional_update: bool,
     pub create_on_update: bool,
     pub rules: fn() -> Arc<dyn Rules>,
@@ -38,6 +40,7 @@ impl Row {
         verbs: ALL_VERBS,
         subresources: &[],
         storage_group: None,
+        storage_version: "v1",
         unconditional_update: true,
         create_on_update: false,
         rules: || Arc::new(Plain),
@@ -63,7 +66,7 @@ impl Row {
             verbs: self.verbs.to_vec(),
             subresources: self.subresources.to_vec(),
             storage: GroupResource::new(storage_group, self.plural),
-            stored_as: api_version(storage_group, "v1"),
+            stored_as: api_version(storage_group, self.storage_version),
             unconditional_update: self.unconditional_update,
             create_on_update: self.create_on_update,
             schema: Schema::of(group, self.version, self.kind).unwrap_or_default(),

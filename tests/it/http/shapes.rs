@@ -108,6 +108,200 @@ spec: {limits: [{type: PersistentVolumeClaim, max: {storage: 1Ti}}]}
 ---
 {apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: runc}
 ---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: s}, provisioner: x.com/p}
+---
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttachment
+metadata: {name: a}
+spec: {attacher: x, nodeName: n1, source: {persistentVolumeName: v}}
+---
+{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: x.com}, spec: {}}
+---
+apiVersion: storage.k8s.io/v1
+kind: CSINode
+metadata: {name: n1}
+spec: {drivers: [{name: x.com, nodeID: "1"}]}
+---
+apiVersion: storage.k8s.io/v1
+kind: CSIStorageCapacity
+metadata: {name: c}
+storageClassName: s
+capacity: 1Gi
+---
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttributesClass
+metadata: {name: v}
+driverName: x.com
+parameters: {a: b}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: v}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /v}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: c}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: i}
+spec: {defaultBackend: {service: {name: s, port: {number: 80}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: i}
+spec: {controller: x.com/c}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: np}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: IPAddress
+metadata: {name: 10.43.7.7}
+spec: {parentRef: {resource: services, namespace: default, name: s}}
+---
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: c}
+spec: {cidrs: [10.99.0.0/16]}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: h}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}
+  maxReplicas: 3
+  metrics:
+  - {type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}
+---
+apiVersion: autoscaling/v1
+kind: HorizontalPodAutoscaler
+metadata: {name: o}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}
+  maxReplicas: 3
+  targetCPUUtilizationPercentage: 50
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: f}
+spec: {priorityLevelConfiguration: {name: p}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: p}
+spec: {type: Limited, limited: {limitResponse: {type: Reject}}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: w}
+webhooks:
+- name: a.example.com
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  clientConfig: {url: "https://example.com/"}
+  rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [none]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: w}
+webhooks:
+- name: a.example.com
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  clientConfig: {url: "https://example.com/"}
+  rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [none]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: p}
+spec:
+  matchConstraints:
+    resourceRules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [x]}]
+  validations: [{expression: "true"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: b}
+spec: {policyName: p, validationActions: [Deny]}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: p}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [x]}]
+  mutations: [{patchType: JSONPatch, jsonPatch: {expression: "[]"}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: b}
+spec: {policyName: p}
+---
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {name: v9.example.com}
+spec:
+  group: example.com
+  version: v9
+  groupPriorityMinimum: 10
+  versionPriority: 10
+  service: {namespace: default, name: s}
+---
+apiVersion: certificates.k8s.io/v1
+kind: CertificateSigningRequest
+metadata: {name: c}
+spec: {request: bm9uZQ==, signerName: example.com/s, usages: [client auth]}
+---
+apiVersion: certificates.k8s.io/v1
+kind: ClusterTrustBundle
+metadata: {name: "example.com:s:b"}
+spec: {signerName: example.com/s, trustBundle: none}
+---
+apiVersion: certificates.k8s.io/v1
+kind: PodCertificateRequest
+metadata: {name: p}
+spec:
+  signerName: example.com/s
+  podName: p
+  podUID: u
+  serviceAccountName: a
+  serviceAccountUID: v
+  nodeName: n1
+  nodeUID: w
+---
+{apiVersion: resource.k8s.io/v1, kind: DeviceClass, metadata: {name: d}, spec: {}}
+---
+apiVersion: resource.k8s.io/v1
+kind: DeviceTaintRule
+metadata: {name: d}
+spec: {taint: {key: a, effect: NoSchedule}}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaim
+metadata: {name: r}
+spec: {devices: {requests: [{name: a, exactly: {deviceClassName: d}}]}}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata: {name: r}
+spec: {spec: {devices: {requests: [{name: a, exactly: {deviceClassName: d}}]}}}
+---
+apiVersion: resource.k8s.io/v1
+kind: ResourceSlice
+metadata: {name: s}
+spec: {driver: x.com, allNodes: true, pool: {name: p, generation: 1, resourceSliceCount: 1}}
+---
+apiVersion: storagemigration.k8s.io/v1
+kind: StorageVersionMigration
+metadata: {name: m}
+spec: {resource: {resource: secrets}}
+---
 {apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: b}, spec: {minAvailable: 1}}
 ---
 {apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: l}, spec: {holderIdentity: me}}

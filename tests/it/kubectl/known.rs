@@ -13,27 +13,13 @@ pub struct Known {
     pub reason: &'static str,
 }
 
-/// Groups that are not served yet.
-const GROUPS: &[&str] = &[
-    "admissionregistration.k8s.io",
-    "apiregistration.k8s.io",
-    "autoscaling/",
-    "certificates.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "networking.k8s.io",
-    "resource.k8s.io",
-    "storage.k8s.io",
-    "storagemigration.k8s.io",
-];
-/// Kinds that are not served yet, in groups that are.
-const KINDS: &[&str] = &["componentstatuses", "persistentvolumes", "persistentvolumeclaims"];
+/// Kinds that are not served yet.
+const KINDS: &[&str] = &["componentstatuses"];
 const LATER: &str = "these kinds come with later issues";
 const ROLES: &str = "the roles of controllers that are to come, and of rk's own, differ";
 
 /// All that are meant.
 pub const KNOWN: &[Known] = &[
-    Known { command: "kubectl api-versions", lines: GROUPS, reason: LATER },
-    Known { command: "kubectl api-resources", lines: GROUPS, reason: LATER },
     Known { command: "kubectl api-resources", lines: KINDS, reason: LATER },
     Known {
         command: "kubectl version",

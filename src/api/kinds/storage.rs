@@ -1,0 +1,386 @@
+//! The storage group, and the core group's volumes and claims. Nothing in rk provisions, attaches
+//! or mounts them yet.
+
+use super::check::{self, Rule};
+use super::fallback::Fallback;
+use super::table::{AGE, NAME};
+use super::tabled::{Cell, Tabled};
+use super::text;
+use crate::api::meta::Meta;
+use crate::api::tree::Value;
+
+/// What marks the class that claims without one get.
+const IS_DEFAULT: [&str; 2] = [
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+];
+const ACCESS_MODES: &[&str] =
+    &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const VOLUME_MODES: &[&str] = &["Block", "Filesystem"];
+const RECLAIM: &[&str] = &["Delete", "Recycle", "Retain"];
+
+/// StorageClasses.
+pub const STORAGE_CLASS: Tabled = Tabled {
+    defaults: &[
+        ("reclaimPolicy", Fallback::Text("Delete")),
+        ("volumeBindingMode", Fallback::Text("Immediate")),
+    ],
+    rules: &[
+        ("provisioner", Rule::RequiredText(driver)),
+        ("reclaimPolicy", Rule::OneOf(&["Delete", "Retain"])),
+        ("volumeBindingMode", Rule::RequiredOneOf(&["Immediate", "WaitForFirstConsumer"])),
+    ],
+    check_update: |root, old, errors| {
+        for field in ["parameters", "provisioner", "reclaimPolicy"] {
+            if root.get(field) != old.get(field) {
+                errors.forbidden(field, &format!("updates to {field} are forbidden."));
+            }
+        }
+    },
+    immutable: &["volumeBindingMode"],
+    columns: &[
+        (NAME, Cell::Made(class_name)),
+        (("Provisioner", "string", 0, "What makes the volumes."), Cell::At("provisioner")),
+        (
+            ("ReclaimPolicy", "string", 0, "What becomes of them."),
+            Cell::Or("reclaimPolicy", "Delete"),
+        ),
+        (
+            ("VolumeBindingMode", "string", 0, "When they are bound."),
+            Cell::Or("volumeBindingMode", "Immediate"),
+        ),
+        (
+            ("AllowVolumeExpansion", "string", 0, "Whether they may grow."),
+            Cell::Flag("allowVolumeExpansion", false),
+        ),
+        (AGE, Cell::Age),
+    ],
+    unserved: "rk stores StorageClasses, but provisions no volumes yet",
+    ..Tabled::PLAIN
+};
+
+fn class_name(object: &Value) -> Value {
+    let default = IS_DEFAULT.iter().any(|key| object.annotation(key) == Some("true"));
+    if default { format!("{} (default)", object.name()).into() } else { object.name().into() }
+}
+
+/// A driver's or provisioner's name: a qualified one, in any case.
+fn driver(text: &str) -> Vec<String> {
+    text::label_key(&text.to_lowercase())
+}
+
+/// VolumeAttachments.
+pub const VOLUME_ATTACHMENT: Tabled = Tabled {
+    rules: &[("spec.attacher", Rule::Required("")), ("spec.nodeName", Rule::Required(""))],
+    check: |root, errors| {
+        let spec = root.field("spec");
+        let source = spec.field("source");
+        let given = ["inlineVolumeSpec", "persistentVolumeName"]
+            .iter()
+            .filter(|field| !source.get(field).is_empty());
+        match given.count() {
+            0 => errors.required(
+                source,
+                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+            ),
+            1 => {}
+            _ => errors.forbidden(
+                source,
+                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+            ),
+        }
+    },
+    immutable: &["spec"],
+    status: true,
+    columns: &[
+        (NAME, Cell::Name),
+        (("Attacher", "string", 0, "The driver that attaches."), Cell::At("spec.attacher")),
+        (("PV", "string", 0, "The volume."), Cell::At("spec.source.persistentVolumeName")),
+        (("Node", "string", 0, "Where it is to be."), Cell::At("spec.nodeName")),
+        (("Attached", "boolean", 0, "Whether it is there."), Cell::Flag("status.attached", false)),
+        (AGE, Cell::Age),
+    ],
+    unserved: "rk stores VolumeAttachments, but attaches no volumes yet",
+    ..Tabled::PLAIN
+};
+
+/// CSIDrivers.
+pub const CSI_DRIVER: Tabled = Tabled {
+    defaults: &[
+        ("spec.attachRequired", Fallback::Flag(true)),
+        ("spec.podInfoOnMount", Fallback::Flag(false)),
+        ("spec.storageCapacity", Fallback::Flag(false)),
+        ("spec.fsGroupPolicy", Fallback::Text("ReadWriteOnceWithFSType")),
+        ("spec.requiresRepublish", Fallback::Flag(false)),
+        ("spec.seLinuxMount", Fallback::Flag(false)),
+    ],
+    rules: &[
+        ("spec.fsGroupPolicy", Rule::OneOf(&["File", "None", "ReadWriteOnceWithFSType"])),
+        ("spec.volumeLifecycleModes[]", Rule::OneOf(&["Ephemeral", "Persistent"])),
+        ("spec.tokenRequests[].expirationSeconds", Rule::Between(600, 1 << 32)),
+    ],
+    check: |root, errors| {
+        let spec = root.field("spec");
+        check::unique(spec.field("tokenRequests"), "audience", errors);
+    },
+    immutable: &["spec.attachRequired", "spec.volumeLifecycleModes"],
+    generations: true,
+    columns: &[
+        (NAME, Cell::Name),
+        (("AttachRequired", "boolean", 0, ""), Cell::Flag("spec.attachRequired", true)),
+        (("PodInfoOnMount", "boolean", 0, ""), Cell::Flag("spec.podInfoOnMount", false)),
+        (("StorageCapacity", "boolean", 0, ""), Cell::Flag("spec.storageCapacity", false)),
+        (("TokenRequests", "string", 0, ""), Cell::Made(token_requests)),
+        (("RequiresRepublish", "boolean", 0, ""), Cell::Flag("spec.requiresRepublish", false)),
+        (("Modes", "string", 0, ""), Cell::Made(modes)),
+        (AGE, Cell::Age),
+    ],
+    unserved: "rk stores CSIDrivers, but has no volumes by CSI yet",
+    ..Tabled::PLAIN
+};
+
+fn token_requests(object: &Value) -> Value {
+    let list = object.at(&["spec", "tokenRequests"]).items();
+    joined(list.iter().map(|request| request.get("audience").str()), "<unset>")
+}
+
+fn modes(object: &Value) -> Value {
+    let list = object.at(&["spec", "volumeLifecycleModes"]).items();
+    joined(list.iter().map(Value::str), "<none>")
+}
+
+/// Texts with commas between.
+fn joined<'t>(texts: impl Iterator<Item = &'t str>, none: &str) -> Value {
+    match texts.collect::<Vec<_>>().as_slice() {
+        [] => none.into(),
+        texts => texts.join(",").into(),
+    }
+}
+
+/// CSINodes.
+pub const CSI_NODE: Tabled = Tabled {
+    rules: &[
+        ("spec.drivers[].name", Rule::RequiredText(driver)),
+        ("spec.drivers[].nodeID", Rule::Required("")),
+        ("spec.drivers[].allocatable.count", Rule::NotNegative),
+    ],
+    check: |root, errors| {
+        let spec = root.field("spec");
+        check::unique(spec.field("drivers"), "name", errors);
+    },
+    columns: &[
+        (NAME, Cell::Name),
+        (("Drivers", "integer", 0, "How many drivers the node has."), Cell::Count("spec.drivers")),
+        (AGE, Cell::Age),
+    ],
+    ..Tabled::PLAIN
+};
+
+/// CSIStorageCapacities.
+pub const CSI_STORAGE_CAPACITY: Tabled = Tabled {
+    rules: &[("storageClassName", Rule::RequiredText(text::dns_subdomain))],
+    immutable: &["nodeTopology", "storageClassName"],
+    columns: &[
+        (NAME, Cell::Name),
+        (("StorageClassName", "string", 0, "The class."), Cell::At("storageClassName")),
+        (("Capacity", "string", 0, "How much there is."), Cell::At("capacity")),
+        (AGE, Cell::Age),
+    ],
+    ..Tabled::PLAIN
+};
+
+/// VolumeAttributesClasses.
+pub const VOLUME_ATTRIBUTES_CLASS: Tabled = Tabled {
+    rules: &[("driverName", Rule::RequiredText(driver))],
+    check: |root, errors| {
+        let parameters = root.field("parameters");
+        if parameters.is_empty() {
+            errors.required(parameters, "must contain at least one key/value pair");
+        }
+    },
+    immutable: &["driverName", "parameters"],
+    columns: &[
+        (NAME, Cell::Name),
+        (("DriverName", "string", 0, "The driver that knows the class."), Cell::At("driverName")),
+        (AGE, Cell::Age),
+    ],
+    unserved: "rk stores VolumeAttributesClasses, but changes no volumes yet",
+    ..Tabled::PLAIN
+};
+
+/// What a volume's spec has that is no kind of volume.
+const NO_SOURCE: [&str; 9] = [
+    "accessModes",
+    "capacity",
+    "claimRef",
+    "mountOptions",
+    "nodeAffinity",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "volumeAttributesClassName",
+    "volumeMode",
+];
+
+/// PersistentVolumes.
+pub const PERSISTENT_VOLUME: Tabled = Tabled {
+    defaults: &[
+        ("status", Fallback::Map),
+        ("status.phase", Fallback::Text("Pending")),
+        ("spec.persistentVolumeReclaimPolicy", Fallback::Text("Retain")),
+        ("spec.volumeMode", Fallback::Text("Filesystem")),
+    ],
+    rules: &[
+        ("spec.accessModes", Rule::Required("")),
+        ("spec.accessModes[]", Rule::OneOf(ACCESS_MODES)),
+        ("spec.persistentVolumeReclaimPolicy", Rule::OneOf(RECLAIM)),
+        ("spec.volumeMode", Rule::OneOf(VOLUME_MODES)),
+        ("spec.storageClassName", Rule::Text(text::dns_subdomain)),
+    ],
+    check: |root, errors| {
+        let spec = root.field("spec");
+        let capacity = spec.field("capacity");
+        match capacity.get("storage") {
+            _ if capacity.is_empty() => errors.required(capacity, ""),
+            Value::Null => errors.not_supported(capacity, &capacity, &["storage"]),
+            _ => {}
+        }
+        let sources = spec.fields().filter(|(name, _)| !NO_SOURCE.contains(name)).count();
+        if sources == 0 {
+            errors.required(spec, "must specify a volume type");
+        }
+        if sources > 1 {
+            errors.forbidden(spec, "may not specify more than 1 volume type");
+        }
+    },
+    check_update: |root, old, errors| {
+        let source = |object: &Value| -> Vec<(String, Value)> {
+            let fields = object.get("spec").fields();
+            let those = fields.filter(|(name, _)| !NO_SOURCE.contains(name));
+            those.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+        };
+        if source(root.value()) != source(old) {
+            errors.forbidden(
+                "spec.persistentvolumesource",
+                "spec.persistentvolumesource is immutable after creation",
+            );
+        }
+    },
+    immutable: &["spec.volumeMode"],
+    status: true,
+    columns: &[
+        (NAME, Cell::Name),
+        (("Capacity", "string", 0, ""), Cell::At("spec.capacity.storage")),
+        (
+            ("Access Modes", "string", 0, ""),
+            Cell::Made(|o| short_modes(o.at(&["spec", "accessModes"]))),
+        ),
+        (("Reclaim Policy", "string", 0, ""), Cell::At("spec.persistentVolumeReclaimPolicy")),
+        (("Status", "string", 0, ""), Cell::Made(phase)),
+        (("Claim", "string", 0, ""), Cell::Made(claim)),
+        (("StorageClass", "string", 0, ""), Cell::At("spec.storageClassName")),
+        (
+            ("VolumeAttributesClass", "string", 0, ""),
+            Cell::Or("spec.volumeAttributesClassName", "<unset>"),
+        ),
+        (("Reason", "string", 0, ""), Cell::At("status.reason")),
+        (AGE, Cell::Age),
+        (("VolumeMode", "string", 1, ""), Cell::Or("spec.volumeMode", "<unset>")),
+    ],
+    unserved: "rk stores PersistentVolumes, but binds and mounts none yet",
+    ..Tabled::PLAIN
+};
+
+fn phase(object: &Value) -> Value {
+    if object.is_deleting() {
+        "Terminating".into()
+    } else {
+        object.at(&["status", "phase"]).str().into()
+    }
+}
+
+fn claim(object: &Value) -> Value {
+    let claim = object.at(&["spec", "claimRef"]);
+    match claim.is_null() {
+        true => "".into(),
+        false => format!("{}/{}", claim.get("namespace").str(), claim.get("name").str()).into(),
+    }
+}
+
+/// Access modes as kubectl shows them: `RWO,ROX`.
+fn short_modes(list: &Value) -> Value {
+    let short = [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
+    let has = |mode: &str| list.items().iter().any(|given| given.str() == mode);
+    let shown: Vec<&str> = short.iter().filter(|(mode, _)| has(mode)).map(|(_, s)| *s).collect();
+    shown.join(",").into()
+}
+
+/// PersistentVolumeClaims.
+pub const PERSISTENT_VOLUME_CLAIM: Tabled = Tabled {
+    defaults: &[
+        ("status", Fallback::Map),
+        ("status.phase", Fallback::Text("Pending")),
+        ("spec.volumeMode", Fallback::Text("Filesystem")),
+    ],
+    rules: &[
+        ("spec.accessModes", Rule::Required("at least 1 access mode is required")),
+        ("spec.accessModes[]", Rule::OneOf(ACCESS_MODES)),
+        ("spec.volumeMode", Rule::OneOf(VOLUME_MODES)),
+        ("spec.storageClassName", Rule::Text(text::dns_subdomain)),
+    ],
+    check: |root, errors| {
+        let spec = root.field("spec");
+        let resources = spec.field("resources");
+        let requests = resources.field("requests");
+        if requests.get("storage").is_null() {
+            errors.required(requests.key("storage"), "");
+        }
+    },
+    check_update: |root, old, errors| {
+        // What binds the claim, and what may grow.
+        let rest = |object: &Value| {
+            let mut spec = object.get("spec").clone();
+            for field in
+                ["resources", "volumeAttributesClassName", "volumeName", "storageClassName"]
+            {
+                spec.remove(field);
+            }
+            spec
+        };
+        let named = |field: &str| {
+            let before = old.at(&["spec", field]).str();
+            !before.is_empty() && before != root.value().at(&["spec", field]).str()
+        };
+        if rest(root.value()) != rest(old) || named("volumeName") || named("storageClassName") {
+            errors.forbidden(
+                "spec",
+                "spec is immutable after creation except resources.requests and \
+                 volumeAttributesClassName for bound claims",
+            );
+        }
+    },
+    status: true,
+    columns: &[
+        (NAME, Cell::Name),
+        (("Status", "string", 0, ""), Cell::Made(phase)),
+        (("Volume", "string", 0, ""), Cell::At("spec.volumeName")),
+        (("Capacity", "string", 0, ""), Cell::At("status.capacity.storage")),
+        (
+            ("Access Modes", "string", 0, ""),
+            Cell::Made(|o| short_modes(o.at(&["status", "accessModes"]))),
+        ),
+        (("StorageClass", "string", 0, ""), Cell::At("spec.storageClassName")),
+        (
+            ("VolumeAttributesClass", "string", 0, ""),
+            Cell::Or("spec.volumeAttributesClassName", "<unset>"),
+        ),
+        (AGE, Cell::Age),
+        (("VolumeMode", "string", 1, ""), Cell::Or("spec.volumeMode", "<unset>")),
+    ],
+    unserved: "rk stores PersistentVolumeClaims, but binds none yet",
+    ..Tabled::PLAIN
+};

@@ -1,0 +1,207 @@
+//! Kinds whose rules are tables: what most kinds need that no controller of rk acts on.
+//!
+//! A kind is one constant: defaults, checks, what an update may not change, columns. What a table
+//! cannot say is a function in it.
+
+use super::check::{self, At, Rule};
+use super::fallback::{self, Fallback};
+use super::table::{AGE, Heading, NAME, columns};
+use super::text::{self, Format};
+use crate::api::meta::Meta;
+use crate::api::registry::{Column, Context, Errors, Rules, age};
+use crate::api::tree::Value;
+use crate::history::Fields;
+
+/// What a column shows.
+#[derive(Clone, Copy)]
+pub enum Cell {
+    /// The object's name.
+    Name,
+    /// Its age.
+    Age,
+    /// The value at a path, texts empty and numbers 0 where there is none.
+    At(&'static str),
+    /// The text at a path, or this one.
+    Or(&'static str, &'static str),
+    /// The flag at a path, or this one.
+    Flag(&'static str, bool),
+    /// How many items a list has.
+    Count(&'static str),
+    /// What a function makes of the object.
+    Made(fn(&Value) -> Value),
+}
+
+/// The rules of a kind as tables. Written as `Tabled { columns: …, ..Tabled::PLAIN }`.
+pub struct Tabled {
+    /// What a name must look like.
+    pub name: Format,
+    /// What stands where the client gave nothing.
+    pub defaults: &'static [(&'static str, Fallback)],
+    /// What must hold.
+    pub rules: &'static [(&'static str, Rule)],
+    /// What must hold besides.
+    pub check: fn(At<'_>, &mut Errors),
+    /// Paths that an update may not change: `field is immutable`.
+    pub immutable: &'static [&'static str],
+    /// What an update must satisfy besides.
+    pub check_update: fn(At<'_>, &Value, &mut Errors),
+    /// Whether there is a status that only its own writers change.
+    pub status: bool,
+    /// Whether objects count generations.
+    pub generations: bool,
+    /// Paths by which objects can be selected.
+    pub selectable: &'static [&'static str],
+    /// The columns and what they show.
+    pub columns: &'static [(Heading, Cell)],
+    /// What is said of a kind that nothing in rk acts on yet.
+    pub unserved: &'static str,
+}
+
+impl Tabled {
+    /// A kind without rules of its own.
+    pub const PLAIN: Self = Self {
+        name: text::dns_subdomain,
+        defaults: &[],
+        rules: &[],
+        check: |_, _| {},
+        immutable: &[],
+        check_update: |_, _, _| {},
+        status: false,
+        generations: false,
+        selectable: &[],
+        columns: &[(NAME, Cell::Name), (AGE, Cell::Age)],
+        unserved: "",
+    };
+}
+
+/// The value at a path of field names.
+pub fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
+    path.split('.').fold(object, |value, field| value.get(field))
+}
+
+/// Hands the place at a path of field names to a function.
+pub fn place(root: At<'_>, path: &str, then: &mut dyn FnMut(At<'_>)) {
+    match path.split_once('.') {
+        Some((field, rest)) => place(root.field(field), rest, then),
+        None => then(root.field(path)),
+    }
+}
+
+impl Cell {
+    fn show(self, object: &Value, context: Context) -> Value {
+        match self {
+            Self::Name => object.name().into(),
+            Self::Age => age(object, context),
+            Self::At(path) => match at(object, path) {
+                Value::Null => "".into(),
+                value => value.clone(),
+            },
+            Self::Or(path, other) => match at(object, path).str() {
+                "" => other.into(),
+                text => text.into(),
+            },
+            Self::Flag(path, other) => at(object, path).as_bool().unwrap_or(other).into(),
+            Self::Count(path) => i64::try_from(at(object, path).items().len()).unwrap_or(0).into(),
+            Self::Made(make) => make(object),
+        }
+    }
+}
+
+impl Rules for Tabled {
+    fn name_format(&self) -> Format {
+        self.name
+    }
+
+    fn default(&self, object: &mut Value) {
+        fallback::apply(object, self.defaults);
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: Context) {
+        if self.status {
+            object.remove("status");
+            self.default(object);
+        }
+    }
+
+    fn prepare_update(&self, object: &mut Value, old: &Value, _context: Context) {
+        match old.get("status") {
+            _ if !self.status => {}
+            Value::Null => drop(object.remove("status")),
+            status => object.set("status", status.clone()),
+        }
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Errors) {
+        let root = At::root(object);
+        check::apply(self.rules, root, errors);
+        (self.check)(root, errors);
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        self.validate(object, errors);
+        let root = At::root(object);
+        for path in self.immutable {
+            place(root, path, &mut |now| check::immutable(now, at(old, path), errors));
+        }
+        (self.check_update)(root, old, errors);
+    }
+
+    fn counts_generations(&self, _object: &Value) -> bool {
+        self.generations
+    }
+
+    fn warnings(&self, _object: &Value, _old: &Value) -> Vec<String> {
+        Some(self.unserved.to_owned()).filter(|text| !text.is_empty()).into_iter().collect()
+    }
+
+    fn fields(&self, object: &Value) -> Fields {
+        self.selectable.iter().map(|path| (*path, at(object, path).str().into())).collect()
+    }
+
+    fn selectable(&self) -> &[&'static str] {
+        self.selectable
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        columns(&self.columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>())
+    }
+
+    fn row(&self, object: &Value, context: Context) -> Vec<Value> {
+        self.columns.iter().map(|(_, cell)| cell.show(object, context)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: Tabled = Tabled {
+        defaults: &[("spec.mode", Fallback::Text("A"))],
+        rules: &[("spec.mode", Rule::OneOf(&["A", "B"]))],
+        immutable: &["spec.mode"],
+        status: true,
+        columns: &[(NAME, Cell::Name), (("Mode", "string", 0, ""), Cell::Or("spec.mode", "none"))],
+        unserved: "nothing acts on this",
+        ..Tabled::PLAIN
+    };
+
+    fn parse(text: &str) -> Value {
+        Value::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn tables_make_a_kind() {
+        let context = Context { now: crate::util::clock::now() };
+        let mut object = parse(r#"{"metadata":{"name":"a"},"spec":{},"status":{"x":1}}"#);
+        KIND.default(&mut object);
+        KIND.prepare_create(&mut object, context);
+        assert_eq!(object.to_string(), r#"{"metadata":{"name":"a"},"spec":{"mode":"A"}}"#);
+        assert_eq!(KIND.row(&object, context), vec![Value::from("a"), "A".into()]);
+        let mut errors = Errors::default();
+        let changed = parse(r#"{"metadata":{"name":"a"},"spec":{"mode":"C"}}"#);
+        KIND.validate_update(&changed, &object, &mut errors);
+        let found: Vec<String> = errors.into_causes().into_iter().map(|c| c.message).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(KIND.warnings(&object, &Value::Null), ["nothing acts on this"]);
+    }
+}
