@@ -27,6 +27,7 @@ mod quota;
 mod rbac;
 mod restriction;
 mod runtime_class;
+mod security;
 mod service_account;
 
 pub use plugins::Plugins;
@@ -117,11 +118,11 @@ pub trait Admission: Send + Sync {
     /// The `Status` that the client gets, mostly 403.
     async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status>;
 
-    /// Refuses the write, or lets it pass.
+    /// Refuses the write, or lets it pass with warnings for the client.
     ///
     /// # Errors
     /// The `Status` that the client gets, mostly 403.
-    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status>;
+    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<Vec<String>, Status>;
 
     /// What the write costs, as of now: each charge must be made in the commit that stores the
     /// object. Asked last, and again when one of them no longer holds.

@@ -243,6 +243,8 @@ pub const TOKEN_CACHE_MAX: usize = 1024;
 pub const NODE_GRACE: Duration = Duration::from_secs(50);
 /// Pods that have ended and are kept, upstream's default.
 pub const ENDED_PODS_MAX: usize = 12_500;
+/// Existing pods that are looked at when their namespace becomes stricter, upstream's bound.
+pub const NAMESPACE_PODS_CHECKED_MAX: usize = 3000;
 /// The first delay before a controller that panicked starts again.
 pub const PANIC_BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest such delay.

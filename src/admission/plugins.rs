@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Admission, AdmissionRequest, Charge, certificates, lifecycle, limits, nodes, pods, priority,
-    quota, rbac, restriction, runtime_class, service_account,
+    quota, rbac, restriction, runtime_class, security, service_account,
 };
 use crate::api::meta::{GroupResource, Key};
 use crate::api::status::Status;
@@ -20,6 +20,10 @@ pub struct World {
 }
 
 impl World {
+    pub(super) const fn new(history: Arc<History>, authorization: Arc<Authorization>) -> Self {
+        Self { history, authorization }
+    }
+
     /// An object as it is stored.
     pub(super) fn find(
         &self,
@@ -44,13 +48,16 @@ impl World {
 
 type Mutate = fn(&World, &mut AdmissionRequest<'_>) -> Result<(), Status>;
 type Validate = fn(&World, &AdmissionRequest<'_>) -> Result<(), Status>;
+type Judge = fn(&World, &AdmissionRequest<'_>) -> Result<Vec<String>, Status>;
 
 /// One plugin: its upstream name, and what it does in which of the two rounds.
 enum Plugin {
     Mutate(&'static str, Mutate),
     Validate(&'static str, Validate),
+    /// As `Validate`, with warnings.
+    Judge(&'static str, Judge),
 }
-use Plugin::{Mutate as M, Validate as V};
+use Plugin::{Judge as J, Mutate as M, Validate as V};
 
 /// All plugins in upstream's order.
 const PLUGINS: &[Plugin] = &[
@@ -60,6 +67,7 @@ const PLUGINS: &[Plugin] = &[
     M("ServiceAccount", service_account::admit),
     M("NodeRestriction", restriction::admit),
     M("TaintNodesByCondition", nodes::taint),
+    J("PodSecurity", security::judge),
     M("Priority", priority::resolve),
     V("Priority", priority::validate),
     M("DefaultTolerationSeconds", pods::tolerations),
@@ -80,7 +88,7 @@ pub struct Plugins {
 impl Plugins {
     /// Plugins that look things up in `history`, and rights in `authorization`.
     pub const fn new(history: Arc<History>, authorization: Arc<Authorization>) -> Self {
-        Self { world: World { history, authorization } }
+        Self { world: World::new(history, authorization) }
     }
 }
 
@@ -94,12 +102,17 @@ impl Admission for Plugins {
         Ok(())
     }
 
-    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
+    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<Vec<String>, Status> {
+        let mut warnings = Vec::new();
         for plugin in PLUGINS {
-            let V(name, validate) = plugin else { continue };
-            validate(&self.world, request).inspect_err(|error| refused(name, error))?;
+            let (name, judged) = match plugin {
+                M(..) => continue,
+                V(name, validate) => (name, validate(&self.world, request).map(|()| Vec::new())),
+                J(name, judge) => (name, judge(&self.world, request)),
+            };
+            warnings.append(&mut judged.inspect_err(|error| refused(name, error))?);
         }
-        Ok(())
+        Ok(warnings)
     }
 
     fn charge(&self, request: &AdmissionRequest<'_>) -> Result<Vec<Charge>, Status> {

@@ -117,11 +117,18 @@ impl World {
     }
 
     fn validate(&self, ask: &Ask<'_>, json: &str) -> Result<(), Status> {
-        let validated = ask.of(json, |request| {
+        self.judged(ask, json).map(drop)
+    }
+
+    /// What the second round warns of.
+    fn judged(&self, ask: &Ask<'_>, json: &str) -> Result<Vec<String>, Status> {
+        let mut warnings = Vec::new();
+        ask.of(json, |request| {
             let done = self.plugins.validate(request);
-            futures_util::FutureExt::now_or_never(done).unwrap()
-        });
-        validated.map(drop)
+            warnings = futures_util::FutureExt::now_or_never(done).unwrap()?;
+            Ok(())
+        })?;
+        Ok(warnings)
     }
 
     /// Why the second round refuses.
@@ -512,4 +519,104 @@ fn a_node_reports_on_its_own_pods() {
     assert!(ask("n2", &old.to_string()).is_err());
     let labelled = r#"{"metadata":{"name":"p","labels":{"x":"y"}},"spec":{"nodeName":"n1"}}"#;
     assert!(ask("n1", labelled).unwrap_err().message.contains("cannot update labels"));
+}
+
+/// Labels of a namespace for pod security.
+fn strict(labels: &str) -> String {
+    let labels: Vec<String> = labels
+        .split(' ')
+        .filter_map(|label| label.split_once('='))
+        .map(|(key, value)| format!(r#""pod-security.kubernetes.io/{key}":"{value}""#))
+        .collect();
+    format!(r#"{{"metadata":{{"name":"a","labels":{{{}}}}}}}"#, labels.join(","))
+}
+
+#[test]
+fn pods_are_held_to_what_their_namespace_allows() {
+    let world = world();
+    let pod = r#"{"metadata":{"name":"p"},"spec":{"hostPID":true,"containers":[{"name":"c"}]}}"#;
+    let ask = Ask::create("pods", "a");
+    assert!(world.judged(&ask, pod).unwrap().is_empty(), "no label, no rule");
+    world.put("namespaces", &strict("enforce=baseline warn=restricted warn-version=v1.7"));
+    assert_eq!(
+        world.refused(&ask, pod),
+        "pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces \
+         (hostPID=true)"
+    );
+    let fine = pod.replace("hostPID", "x");
+    let warning = "would violate PodSecurity \"restricted:v1.7\": runAsNonRoot != true (pod or \
+                   container \"c\" must set securityContext.runAsNonRoot=true)";
+    assert_eq!(world.judged(&ask, &fine).unwrap(), [warning]);
+    let job = format!(
+        r#"{{"metadata":{{"name":"j"}},"spec":{{"jobTemplate":{{"spec":{{"template":{fine}}}}}}}}}"#
+    );
+    let ask = Ask { what: ("batch", "cronjobs", ""), ..Ask::create("", "a") };
+    assert_eq!(world.judged(&ask, &job).unwrap(), [warning]);
+    let empty = r#"{"metadata":{"name":"r"},"spec":{}}"#;
+    let ask = Ask::create("replicationcontrollers", "a");
+    assert!(world.judged(&ask, empty).unwrap().is_empty(), "no template, no pods");
+}
+
+#[test]
+fn only_what_a_pod_runs_is_judged_again() {
+    let world = world();
+    world.put("namespaces", &strict("enforce=baseline"));
+    let json = r#"{"metadata":{"name":"p"},"spec":{"hostPID":true,
+        "containers":[{"name":"c","image":"a"}]}}"#;
+    let old = Value::parse(json.as_bytes()).unwrap();
+    let part = |subresource| Ask {
+        operation: Operation::Update,
+        what: ("", "pods", subresource),
+        name: "p",
+        old: Some(&old),
+        ..Ask::create("pods", "a")
+    };
+    let labelled = json.replace(r#""name":"p""#, r#""name":"p","labels":{"x":"y"}"#);
+    assert!(world.validate(&part(""), &labelled).is_ok());
+    let other = json.replace(r#""image":"a""#, r#""image":"b""#);
+    assert!(world.refused(&part(""), &other).contains("violates PodSecurity"));
+    assert!(world.validate(&part("status"), &other).is_ok(), "a status runs nothing");
+    assert!(world.refused(&part("resize"), &other).contains("violates PodSecurity"));
+    let more = r#""ephemeralContainers":[{"name":"e","image":"c"}],"containers""#;
+    let more = json.replace(r#""containers""#, more);
+    assert!(world.refused(&part("ephemeralcontainers"), &more).contains("violates PodSecurity"));
+    let gone = Ask { operation: Operation::Delete, ..part("") };
+    assert!(world.validate(&gone, "null").is_ok());
+}
+
+#[test]
+fn a_namespace_says_what_can_be_said_of_pods() {
+    let world = world();
+    let wrong = strict("enforce=strict warn-version=1.25");
+    let create = Ask::create("namespaces", "");
+    assert_eq!(
+        world.refused(&create, &wrong),
+        "Namespace \"a\" is invalid: [metadata.labels[pod-security.kubernetes.io/enforce]: Invalid \
+         value: \"strict\": must be one of privileged, baseline, restricted, \
+         metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"1.25\": must \
+         be \"latest\" or \"v1.x\"]"
+    );
+    let pod = r#"{"metadata":{"name":"p","namespace":"a"},"spec":{"hostPID":true}}"#;
+    world.put("pods", pod);
+    world.put("pods", &pod.replace(r#""p""#, r#""o""#));
+    let update = |json: &str, old: &str| {
+        let old = Value::parse(old.as_bytes()).unwrap();
+        let operation = Operation::Update;
+        world.judged(
+            &Ask { operation, name: "a", old: Some(&old), ..Ask::create("namespaces", "") },
+            json,
+        )
+    };
+    assert!(update(&wrong, &wrong).is_ok(), "what was wrong before may stay");
+    assert!(update(&wrong, &strict("")).is_err());
+    assert_eq!(
+        update(&strict("enforce=baseline"), &strict("")).unwrap(),
+        [
+            "existing pods in namespace \"a\" violate the new PodSecurity enforce level \
+             \"baseline:latest\"",
+            "o (and 1 other pod): host namespaces"
+        ]
+    );
+    let relaxed = update(&strict("enforce=baseline"), &strict("enforce=restricted")).unwrap();
+    assert!(relaxed.is_empty(), "what becomes milder harms no pod");
 }

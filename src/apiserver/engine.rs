@@ -262,7 +262,7 @@ impl Engine {
         object: &mut Value,
         old: Option<&Value>,
         options: &WriteOptions,
-    ) -> Result<(), Status> {
+    ) -> Result<Vec<String>, Status> {
         self.admission.validate(&admission_request(ask, operation, object, old, options)).await
     }
 
@@ -275,7 +275,7 @@ impl Engine {
         let mut warnings = Vec::new();
         let connect = Operation::Connect;
         self.mutate(ask, connect, &mut nothing, None, &options, &mut warnings).await?;
-        self.admit(ask, connect, &mut nothing, None, &options).await
+        self.admit(ask, connect, &mut nothing, None, &options).await.map(drop)
     }
 
     /// Gives a Service what it wants allocated; hold the result until the object is stored.

@@ -11,4 +11,5 @@ mod owners;
 mod patch;
 mod protobuf;
 mod quotas;
+mod security;
 mod verbs;

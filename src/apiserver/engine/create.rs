@@ -54,8 +54,10 @@ impl Engine {
         resource.rules.default(&mut object);
         prepare(resource, &mut object);
         let answer = match (object.name(), base(&object)) {
-            ("", base) if !base.is_empty() => self.create_generated(ask, object, options).await,
-            _ => self.create_named(ask, object, options).await,
+            ("", base) if !base.is_empty() => {
+                self.create_generated(ask, object, options, &mut warnings).await
+            }
+            _ => self.create_named(ask, object, options, &mut warnings).await,
         };
         Ok(Written { answer: answer?, created: true, warnings })
     }
@@ -66,12 +68,13 @@ impl Engine {
         ask: &Ask,
         mut object: Value,
         options: &WriteOptions,
+        warnings: &mut Vec<String>,
     ) -> Result<Answer, Status> {
         for _ in 0..limits::NAME_ATTEMPTS_MAX {
             let name = metadata::generate_name(base(&object), &id::suffix(5));
             object.entry("metadata").set("name", name);
             ask.resource.rules.default(&mut object);
-            match self.create_named(ask, object.clone(), options).await {
+            match self.create_named(ask, object.clone(), options, warnings).await {
                 Err(status) if status.is_already_exists() => {}
                 result => return result,
             }
@@ -85,12 +88,14 @@ impl Engine {
         ask: &Ask,
         mut object: Value,
         options: &WriteOptions,
+        warnings: &mut Vec<String>,
     ) -> Result<Answer, Status> {
         let resource = &*ask.resource;
         let ask = ask.named(object.name());
         resource.rules.identify(&mut object);
         validate(&ask, &object)?;
-        self.admit(&ask, Operation::Create, &mut object, None, options).await?;
+        let create = Operation::Create;
+        warnings.extend(self.admit(&ask, create, &mut object, None, options).await?);
         let _allocating = self.allocate(&ask, &mut object, None).await?;
         if options.dry_run {
             self.charge(&ask, Operation::Create, &mut object, None, options)?;

@@ -30,8 +30,11 @@ impl Admission for Plugin {
         Ok(())
     }
 
-    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
-        if request.name == "refused" { Err(request.forbidden("it is refused")) } else { Ok(()) }
+    async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<Vec<String>, Status> {
+        match request.name {
+            "refused" => Err(request.forbidden("it is refused")),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

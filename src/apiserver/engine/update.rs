@@ -110,7 +110,7 @@ impl Engine {
         owners::kept(&mut object, |object| prepare(ask, object, &old));
         owners::revert_times(&mut object, &old);
         validate(ask, &object, &old)?;
-        self.admit(ask, update, &mut object, Some(&old), options).await?;
+        warnings.extend(self.admit(ask, update, &mut object, Some(&old), options).await?);
         let answer = self.store_change(ask, options, current, object, &old).await?;
         Ok(answer.map(|answer| Written { answer, created: false, warnings }))
     }
