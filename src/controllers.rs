@@ -18,6 +18,7 @@ mod everything;
 mod garbage;
 mod history;
 mod job;
+mod mirroring;
 mod namespace;
 mod node;
 mod pods;
@@ -25,6 +26,7 @@ mod queue;
 mod quota;
 mod replicaset;
 mod runner;
+mod slices;
 mod statefulset;
 mod tokens;
 
@@ -69,6 +71,7 @@ fn table(settings: &Settings) -> Vec<Controller> {
         disruption::controller(),
         endpoints::controller(),
         endpointslice::controller(),
+        mirroring::controller(),
         node::lifecycle(clock::now()),
         node::ipam(settings.cluster_cidr),
         node::taint_eviction(),

@@ -4,6 +4,7 @@
 mod apply;
 mod codec;
 mod custom;
+mod mirroring;
 mod mutate;
 mod openapi;
 pub mod oracle;
