@@ -12,6 +12,11 @@ pub fn format_micro(time: Wall) -> String {
     text(time).map_or_else(String::new, |t| t.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
 }
 
+/// As `date` writes it: `Fri Nov 20 09:48:00 UTC 2026`.
+pub fn format_unix(time: Wall) -> String {
+    text(time).map_or_else(String::new, |t| t.strftime("%a %b %e %H:%M:%S UTC %Y").to_string())
+}
+
 /// Reads any RFC 3339 time, with or without fraction or offset. Saturates in 1677 and 2262.
 pub fn parse(text: &str) -> Option<Wall> {
     let time: jiff::Timestamp = text.parse().ok()?;

@@ -15,11 +15,13 @@ mod joining;
 mod metrics;
 mod openapi;
 mod output;
+mod process;
 mod raw;
 mod render;
 mod request;
 mod resource;
 mod server;
+mod statusz;
 mod upload;
 mod websocket;
 
@@ -178,15 +180,17 @@ impl Front {
             return Ok(response.map(|body| body.holding(held)));
         }
         let _inflight = self.metrics.inflight(info.is_read());
-        let _place = self.place(info)?;
+        let _place = self.place(info).inspect_err(|e| self.metrics.terminated(labels, e.code))?;
         let limit = timeout(info).unwrap_or(limits::REQUEST_TIMEOUT).min(limits::REQUEST_TIMEOUT);
         match tokio::time::timeout(limit, self.handle(peer, info, request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Status::timeout(
-                "Timeout: request did not complete within requested timeout - context deadline \
-                 exceeded",
-                1,
-            )),
+            Err(_) => {
+                let why = "Timeout: request did not complete within requested timeout - context \
+                           deadline exceeded";
+                let timeout = Status::timeout(why, 1);
+                self.metrics.terminated(labels, timeout.code);
+                Err(timeout)
+            }
         }
     }
 
@@ -239,7 +243,11 @@ impl Front {
         }
         if path == "/metrics" {
             const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            return Ok(output::answer(200, TEXT, Rope::from(self.metrics.text())));
+            return Ok(output::answer(
+                200,
+                TEXT,
+                Rope::from(self.metrics.text(self.engine.history())),
+            ));
         }
         if let Some(page) = self.pages.iter().find(|page| page.path == path) {
             return Ok(page.answer());

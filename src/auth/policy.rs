@@ -212,6 +212,7 @@ const ROLES: &[Role] = &[
             "/metrics/slis",
             "/readyz",
             "/readyz/*",
+            "/statusz",
         ]),
     ),
     Role(

@@ -106,6 +106,11 @@ impl Watch {
         &self.resource
     }
 
+    /// Whether what was there at first is still to be told.
+    pub const fn is_initial(&self) -> bool {
+        self.initial.is_some()
+    }
+
     /// What there is to tell next, waiting for it where need be; `None` at the end. Safe to drop at
     /// any await.
     pub async fn next(&mut self) -> Option<Vec<Frame>> {

@@ -91,6 +91,31 @@ pub fn negotiate(accept: &str, offer: Offer) -> Result<Accepted, Status> {
     found.ok_or_else(|| Status::not_acceptable(&offer.names()))
 }
 
+/// Whether a client of a page for people wants it as an object of a group, version and kind.
+///
+/// # Errors
+/// 406 where it takes neither this nor text.
+pub fn structured(
+    accept: &str,
+    (group, version, kind): (&str, &str, &str),
+) -> Result<bool, Status> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
+    clauses.sort_by_key(|clause| std::cmp::Reverse(clause.weight));
+    let form = |clause: &Clause<'_>| match (clause.kind, clause.shape) {
+        ("text/plain" | "text/*" | "*/*", None) => Some(false),
+        ("application/json" | "application/*", Some(shape)) => {
+            let asked = (clause.group, clause.version, shape);
+            (asked == (group, version, kind)).then_some(true)
+        }
+        _ => None,
+    };
+    if clauses.is_empty() {
+        return Ok(false);
+    }
+    let found = clauses.iter().filter(|c| c.weight > 0).find_map(form);
+    found.ok_or_else(|| Status::not_acceptable("application/json, text/plain"))
+}
+
 /// One alternative of the header.
 struct Clause<'a> {
     kind: &'a str,
@@ -189,6 +214,16 @@ mod tests {
         let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;\
                         g=meta.k8s.io;v=v1";
         assert_eq!(accepted(metadata, ALL), Some((Media::Protobuf, Shape::Metadata)));
+    }
+
+    #[test]
+    fn pages_for_people_are_text_unless_their_object_is_asked_for() {
+        let form = |accept| structured(accept, ("g", "v1", "Page")).ok();
+        assert_eq!(form(""), Some(false));
+        assert_eq!(form("application/json, */*"), Some(false), "so asks kubectl");
+        assert_eq!(form("application/json;as=Page;g=g;v=v1"), Some(true));
+        assert_eq!(form("application/json;as=Page;g=g;v=v2, text/plain"), Some(false));
+        assert_eq!(form("application/json"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use parking_lot::Mutex;
 
 use super::body::{Body, Rope};
-use super::{Front, output};
+use super::{Front, output, statusz};
 use crate::api::registry::Registry;
 use crate::api::status::Status;
 use crate::api::tree::Value;
@@ -112,7 +112,13 @@ impl Front {
                 self.tokens.as_ref().map(|tokens| tokens.discovery(&self.url()))
             }
             ["openid", "v1", "jwks"] => return self.keys(),
-            [""] => Some(self.paths()),
+            ["statusz"] => {
+                return statusz::answer(headers, self.metrics.started(), self.paths().into_iter());
+            }
+            [""] => {
+                let paths: Vec<Value> = self.paths().into_iter().map(Value::from).collect();
+                Some(Value::from([("paths", paths.into())]))
+            }
             _ => None,
         };
         found.map(|value| output::json(200, &value)).ok_or_else(Status::no_such_path)
@@ -128,7 +134,7 @@ impl Front {
     }
 
     /// `/`: what else there is.
-    fn paths(&self) -> Value {
+    fn paths(&self) -> Vec<String> {
         let registry = self.engine.registry();
         let mut paths: Vec<String> = registry
             .iter()
@@ -148,6 +154,7 @@ impl Front {
                     "/openapi/v2",
                     "/openapi/v3",
                     "/readyz",
+                    "/statusz",
                     "/version",
                 ]
                 .map(str::to_owned),
@@ -155,12 +162,12 @@ impl Front {
             .collect();
         paths.sort();
         paths.dedup();
-        Value::from([("paths", paths.into_iter().map(Value::from).collect::<Vec<_>>().into())])
+        paths
     }
 }
 
 /// `/version`: the release of the API that is served. Clients compare major and minor as numbers.
-fn version() -> Value {
+pub(super) fn version() -> Value {
     let release = crate::api::schema::builtin().release();
     let mut numbers = release.trim_start_matches('v').split('.');
     let mut number = || -> String {

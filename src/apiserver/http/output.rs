@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::accept::Media;
 use super::body::{Body, Rope};
+use super::metrics::WatchCounters;
 use super::render::Renderer;
 use super::server::stopped;
 use crate::api::status::Status;
@@ -93,18 +94,25 @@ pub fn warn(headers: &mut HeaderMap, warnings: &[String]) {
 }
 
 /// A watch as it goes on; it ends with the server.
-pub fn watch(watch: Watch, renderer: Renderer, stop: watch::Receiver<bool>) -> Response<Body> {
+pub fn watch(
+    watch: Watch,
+    renderer: Renderer,
+    counters: WatchCounters,
+    stop: watch::Receiver<bool>,
+) -> Response<Body> {
     let media_type = renderer.accepted().media.stream_name();
-    let ropes =
-        stream::unfold((watch, renderer, stop), |(mut watch, mut renderer, mut stop)| async move {
-            let frames = tokio::select! {
-                biased;
-                () = stopped(&mut stop) => return None,
-                frames = watch.next() => frames?,
-            };
-            let rope = renderer.frames(&frames).map_err(io::Error::other);
-            Some((rope, (watch, renderer, stop)))
-        });
+    let told = (watch, renderer, counters, stop);
+    let ropes = stream::unfold(told, |(mut watch, mut renderer, counters, mut stop)| async move {
+        let initial = watch.is_initial();
+        let frames = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => return None,
+            frames = watch.next() => frames?,
+        };
+        counters.told(frames.len(), initial);
+        let rope = renderer.frames(&frames).map_err(io::Error::other);
+        Some((rope, (watch, renderer, counters, stop)))
+    });
     answer(200, media_type, Body::stream(ropes))
 }
 

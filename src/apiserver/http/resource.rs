@@ -141,7 +141,8 @@ impl Front {
         let renderer =
             Renderer::new(&ask.resource, accepted, Include::parse(query.get("includeObject"))?);
         let watch = self.engine.watch(ask, &WatchOptions::from_query(query)?)?;
-        Ok(output::watch(watch, renderer, self.stop.clone()))
+        let counters = self.metrics.watch(&ask.resource);
+        Ok(output::watch(watch, renderer, counters, self.stop.clone()))
     }
 
     async fn write(

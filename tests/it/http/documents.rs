@@ -35,6 +35,39 @@ fn documents_describe_what_is_served() {
     assert_eq!(wire.get("/openapi/v3").ok().to_string(), before.to_string());
 }
 
+#[test]
+fn the_server_tells_of_itself() {
+    let cluster = Cluster::start(&["--disable-agent"]);
+    let wire = Wire::new(&cluster);
+    let page = wire.get("/statusz");
+    assert_eq!(page.header("content-type"), "text/plain; charset=utf-8");
+    let text = page.text();
+    assert!(text.starts_with("\napiserver statusz\n"), "{text}");
+    assert!(text.contains("\nBinary version: 1.37."), "{text}");
+    assert!(
+        text.contains("\nPaths: /healthz /livez /metrics /readyz /statusz /version\n"),
+        "{text}"
+    );
+    let json = "application/json;as=Statusz;g=config.k8s.io;v=v1beta1";
+    let object = wire.get_as("/statusz", json).ok();
+    assert_eq!(object.get("emulationVersion").str(), "1.37");
+    wire.get_as("/statusz", "application/yaml").refused(406, "NotAcceptable");
+    cluster.kubectl("get --raw /statusz --as eye --as-group system:monitoring").ok();
+    cluster.kubectl("get --raw /statusz --as jane").fails();
+    wire.call("/api/v1/namespaces?watch=true&timeoutSeconds=1", &[]);
+    let metrics = wire.get("/metrics").text();
+    for line in [
+        r#"apiserver_watch_events_total{group="",version="v1",resource="namespaces"} "#,
+        r#"apiserver_init_events_total{group="",resource="namespaces"} "#,
+        r#"apiserver_storage_objects{resource="clusterroles.rbac.authorization.k8s.io"} "#,
+        "process_resident_memory_bytes ",
+        r#"git_version="v1.37."#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+}
+
 fn tag_of(wire: &Wire<'_>, path: &str) -> String {
     wire.get_as(path, AGGREGATED).header("etag")
 }
