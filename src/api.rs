@@ -5,6 +5,7 @@
 //! else: handlers, patches, discovery and encodings are generic over it.
 
 pub mod amounts;
+pub mod cel;
 pub mod codec;
 pub mod cron;
 pub mod jsonpath;

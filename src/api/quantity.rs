@@ -132,6 +132,12 @@ impl Quantity {
         i64::try_from(up).unwrap_or(if up > 0 { i64::MAX } else { i64::MIN })
     }
 
+    /// The amount as a float.
+    #[allow(clippy::cast_precision_loss, reason = "as near as a float comes")]
+    pub fn approximate(self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// Whether the amount is zero.
     pub const fn is_zero(self) -> bool {
         self.nanos == 0

@@ -1,7 +1,7 @@
 //! Custom resources: the entries of the registry that a CustomResourceDefinition makes, and the
 //! rules that its schema, columns and subresources stand for.
 
-mod format;
+pub mod format;
 pub mod validate;
 
 use std::sync::Arc;
