@@ -465,6 +465,11 @@ impl Errors {
         self.push("FieldValueDuplicate", field, format!("Duplicate value: {}", shown(value)));
     }
 
+    /// `Duplicate value`, of a value that is not shown.
+    pub fn duplicate_unshown(&mut self, field: impl Into<String>) {
+        self.push("FieldValueDuplicate", field, "Duplicate value".to_owned());
+    }
+
     /// `Not found: "x"`.
     pub fn not_found(&mut self, field: impl Into<String>, value: &Value) {
         self.push("FieldValueNotFound", field, format!("Not found: {}", shown(value)));

@@ -5,4 +5,5 @@ mod deletions;
 mod documents;
 mod lists;
 mod protocol;
+mod rules;
 mod shapes;

@@ -2,6 +2,7 @@
 //! rules that its schema, columns and subresources stand for.
 
 pub mod format;
+pub mod rules;
 pub mod validate;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ fn resource(definition: &Value, version: &Value, stored: &str) -> Option<Resourc
 struct Custom {
     schema: Schema,
     validator: Validator,
+    cel: Option<rules::Rules>,
     columns: Vec<(Column, Path)>,
     has_status: bool,
     scale: Option<ScalePaths>,
@@ -85,12 +87,23 @@ impl Custom {
         Self {
             has_defaults: open_api.to_string().contains("\"default\":"),
             validator: Validator::new(open_api.clone()),
+            cel: rules::Rules::of(open_api),
             schema,
             columns: columns(version),
             has_status: !subresources.get("status").is_null(),
             scale: scale.map(scale_paths),
             selectable: selectable(version),
             deprecation: deprecation(spec, version),
+        }
+    }
+
+    /// What holds of a whole object, written by anybody. Rules are asked only of what is otherwise
+    /// as the schema says.
+    fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        let before = errors.len();
+        self.validator.check(object, old, errors);
+        if let Some(rules) = self.cel.as_ref().filter(|_| errors.len() == before) {
+            rules.check(object, old, errors);
         }
     }
 
@@ -182,17 +195,21 @@ impl Rules for Custom {
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
-        self.validator.check(object, errors);
+        self.check(object, None, errors);
+    }
+
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        self.check(object, Some(old), errors);
     }
 
     fn validate_subresource(
         &self,
         _subresource: &str,
         object: &Value,
-        _old: &Value,
+        old: &Value,
         errors: &mut Errors,
     ) {
-        self.validator.check(object, errors);
+        self.check(object, Some(old), errors);
     }
 
     fn warnings(&self, _object: &Value, _old: &Value) -> Vec<String> {

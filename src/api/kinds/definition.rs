@@ -2,6 +2,7 @@
 //!
 //! What becomes of a definition (accepted names, routes, clean-up) is the API server's part.
 
+mod rules;
 mod structural;
 
 use std::collections::BTreeSet;
@@ -62,25 +63,11 @@ impl Rules for Definition {
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
-        let root = At::root(object);
-        let spec = root.field("spec");
-        named(root, spec, errors);
-        approved(root, spec, errors);
-        group(spec.field("group"), errors);
-        check::one_of(spec.field("scope"), &["Cluster", "Namespaced"], errors);
-        names(spec.field("names"), errors);
-        versions(spec.field("versions"), errors);
-        if spec.get("preserveUnknownFields").is_true() {
-            let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
-                       spec.versions[*].schema instead";
-            errors.invalid(spec.field("preserveUnknownFields"), &true.into(), why);
-        }
-        check::one_of(spec.field("conversion").field("strategy"), &["None", "Webhook"], errors);
-        not_yet::refuse(not_yet::DEFINITION, spec, errors);
+        whole(object, &Value::Null, errors);
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        self.validate(object, errors);
+        whole(object, old, errors);
         let root = At::root(object);
         let spec = root.field("spec");
         if is_established(old) {
@@ -136,6 +123,25 @@ impl Rules for Definition {
             is_established(object).into(),
         ]
     }
+}
+
+/// What a definition must satisfy; schemas that an update leaves as they were are not judged anew.
+fn whole(object: &Value, old: &Value, errors: &mut Errors) {
+    let root = At::root(object);
+    let spec = root.field("spec");
+    named(root, spec, errors);
+    approved(root, spec, errors);
+    group(spec.field("group"), errors);
+    check::one_of(spec.field("scope"), &["Cluster", "Namespaced"], errors);
+    names(spec.field("names"), errors);
+    versions(spec.field("versions"), old.at(&["spec", "versions"]), errors);
+    if spec.get("preserveUnknownFields").is_true() {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                   spec.versions[*].schema instead";
+        errors.invalid(spec.field("preserveUnknownFields"), &true.into(), why);
+    }
+    check::one_of(spec.field("conversion").field("strategy"), &["None", "Webhook"], errors);
+    not_yet::refuse(not_yet::DEFINITION, spec, errors);
 }
 
 /// `v1(storage),v2`: the versions that are served.
@@ -243,12 +249,25 @@ fn names(at: At<'_>, errors: &mut Errors) {
     }
 }
 
-fn versions(at: At<'_>, errors: &mut Errors) {
+fn versions(at: At<'_>, old: &Value, errors: &mut Errors) {
+    let all = at.value().items();
     for version in at.items() {
         check::formatted(version.field("name"), text::dns_1035_label, errors);
         one_version(version, errors);
     }
-    let all = at.value().items();
+    let schemas: Vec<&Value> = all.iter().map(open_api).collect();
+    match schemas.first() {
+        // Upstream keeps one schema for all versions apart from them, and so names its place.
+        Some(one) if !one.is_null() && schemas.iter().all(|schema| schema == one) => {
+            schema(At::path("spec.validation.openAPIV3Schema", one), old, errors);
+        }
+        _ => {
+            for version in at.items() {
+                let parent = version.field("schema");
+                schema(parent.field("openAPIV3Schema"), old, errors);
+            }
+        }
+    }
     let names: BTreeSet<&str> = all.iter().map(|version| version.get("name").str()).collect();
     if names.len() < all.len() {
         errors.invalid(at, &at, "must contain unique version names");
@@ -258,13 +277,24 @@ fn versions(at: At<'_>, errors: &mut Errors) {
     }
 }
 
+fn open_api(version: &Value) -> &Value {
+    version.at(&["schema", "openAPIV3Schema"])
+}
+
+/// What a version's schema must satisfy, and then its rules; `old` are the versions before.
+fn schema(at: At<'_>, old: &Value, errors: &mut Errors) {
+    let before = errors.len();
+    structural::check(at, errors);
+    let known = old.items().iter().any(|version| open_api(version) == at.value());
+    if !known && errors.len() == before {
+        rules::check(at, errors);
+    }
+}
+
 fn one_version(version: At<'_>, errors: &mut Errors) {
-    let schema = version.field("schema");
-    let open_api = schema.field("openAPIV3Schema");
-    if open_api.is_null() {
-        errors.required(open_api, "schemas are required");
-    } else {
-        structural::check(open_api, errors);
+    let parent = version.field("schema");
+    if open_api(version.value()).is_null() {
+        errors.required(parent.field("openAPIV3Schema"), "schemas are required");
     }
     if !version.get("deprecationWarning").is_null() && !version.get("deprecated").is_true() {
         let at = version.field("deprecationWarning");

@@ -261,12 +261,12 @@ const WRONG: &[(&str, &str)] = &[
     (
         r#"{"spec":{"versions":[{"name":"v1","served":true,"storage":true,"schema":{
             "openAPIV3Schema":{"type":"object","properties":{"a":{"type":"array"}}}}}]}}"#,
-        "spec.versions[0].schema.openAPIV3Schema.properties[a].items: Required value",
+        "spec.validation.openAPIV3Schema.properties[a].items: Required value",
     ),
     (
         r#"{"spec":{"versions":[{"name":"v1","served":true,"storage":true,"schema":{
             "openAPIV3Schema":{"type":"object","x-kubernetes-validations":[{"rule":"self.a"}]}}}]}}"#,
-        "x-kubernetes-validations: Forbidden: not supported by this version of rk",
+        "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule: Invalid value",
     ),
     (
         r#"{"spec":{"conversion":{"strategy":"Webhook"}}}"#,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 use super::format;
+use super::rules::{counterpart, list_keys};
 use crate::api::kinds::check::At;
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
@@ -31,16 +32,17 @@ impl Validator {
         &self.schema
     }
 
-    /// Reports everything about a whole object that is not as the schema says.
-    pub fn check(&self, object: &Value, errors: &mut Errors) {
+    /// Reports everything about a whole object that is not as the schema says. What an update
+    /// leaves as it was in `old` is not held against it (KEP-4008).
+    pub fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
         let walk = Walk { patterns: &self.patterns };
-        walk.value(&self.schema, At::root(object), DEPTH_MAX, errors);
+        walk.value(&self.schema, (At::root(object), old), DEPTH_MAX, errors);
     }
 
     /// Reports what is not right about a value that stands at `path`, such as a default.
     pub fn check_at(&self, path: &str, value: &Value, errors: &mut Errors) {
         let walk = Walk { patterns: &self.patterns };
-        walk.value(&self.schema, At::path(path, value), DEPTH_MAX, errors);
+        walk.value(&self.schema, (At::path(path, value), None), DEPTH_MAX, errors);
     }
 }
 
@@ -60,9 +62,16 @@ struct Walk<'p> {
     patterns: &'p BTreeMap<String, Regex>,
 }
 
+/// A value and where it stands, and what it was before an update, where that can be told.
+type Now<'a> = (At<'a>, Option<&'a Value>);
+
 impl Walk<'_> {
-    fn value(&self, schema: &Value, at: At<'_>, depth: usize, errors: &mut Errors) {
+    fn value(&self, schema: &Value, now: Now<'_>, depth: usize, errors: &mut Errors) {
+        let (at, old) = now;
         if depth == 0 || (at.is_null() && schema.get("nullable").is_true()) {
+            return;
+        }
+        if old.is_some_and(|old| old == at.value()) {
             return;
         }
         if !typed(schema, at, errors) {
@@ -72,8 +81,8 @@ impl Walk<'_> {
         match at.value() {
             Value::Str(text) => self.text(schema, at, text, errors),
             Value::Int(_) | Value::Float(_) => number(schema, at, errors),
-            Value::Array(_) => self.list(schema, at, depth, errors),
-            Value::Object(_) => self.object(schema, at, depth, errors),
+            Value::Array(_) => self.list(schema, now, depth, errors),
+            Value::Object(_) => self.object(schema, now, depth, errors),
             Value::Null | Value::Bool(_) => {}
         }
         self.combined(schema, at, depth, errors);
@@ -95,11 +104,13 @@ impl Walk<'_> {
         }
     }
 
-    fn list(&self, schema: &Value, at: At<'_>, depth: usize, errors: &mut Errors) {
+    fn list(&self, schema: &Value, (at, old): Now<'_>, depth: usize, errors: &mut Errors) {
         let length = at.value().items().len();
         let items = schema.get("items");
+        let keys = old.and_then(|_| list_keys(schema));
         for item in at.items() {
-            self.value(items, item, depth - 1, errors);
+            let before = old.and_then(|old| counterpart(&item, old, keys.as_deref()));
+            self.value(items, (item, before), depth - 1, errors);
         }
         if let Some(max) = size(schema, "maxItems").filter(|max| length > *max) {
             errors.too_many(at, length, max);
@@ -111,7 +122,7 @@ impl Walk<'_> {
         distinct(schema, at, errors);
     }
 
-    fn object(&self, schema: &Value, at: At<'_>, depth: usize, errors: &mut Errors) {
+    fn object(&self, schema: &Value, (at, old): Now<'_>, depth: usize, errors: &mut Errors) {
         let length = at.fields().count();
         if let Some(max) = size(schema, "maxProperties").filter(|max| length > *max) {
             errors.too_many(at, length, max);
@@ -134,7 +145,8 @@ impl Walk<'_> {
         for (name, _) in at.fields() {
             let property = properties.as_object().and_then(|map| map.get(name));
             if let Some(inner) = property.or(Some(rest).filter(|rest| rest.as_object().is_some())) {
-                self.value(inner, at.field(name), depth - 1, errors);
+                let before = old.and_then(|old| old.as_object()?.get(name));
+                self.value(inner, (at.field(name), before), depth - 1, errors);
             }
         }
     }
@@ -142,7 +154,7 @@ impl Walk<'_> {
     fn combined(&self, schema: &Value, at: At<'_>, depth: usize, errors: &mut Errors) {
         let holds = |inner: &Value| self.faults(inner, at, depth).is_empty();
         for inner in schema.get("allOf").items() {
-            self.value(inner, at, depth - 1, errors);
+            self.value(inner, (at, None), depth - 1, errors);
         }
         let any = schema.get("anyOf").items();
         if !any.is_empty() && !any.iter().any(holds) {
@@ -167,7 +179,7 @@ impl Walk<'_> {
 
     fn faults(&self, schema: &Value, at: At<'_>, depth: usize) -> Errors {
         let mut errors = Errors::default();
-        self.value(schema, at, depth - 1, &mut errors);
+        self.value(schema, (at, None), depth - 1, &mut errors);
         errors
     }
 
@@ -305,7 +317,7 @@ mod tests {
     fn faults(schema: &str, object: &str) -> Vec<String> {
         let parse = |text: &str| Value::parse(text.as_bytes()).unwrap();
         let mut errors = Errors::default();
-        Validator::new(parse(schema)).check(&parse(object), &mut errors);
+        Validator::new(parse(schema)).check(&parse(object), None, &mut errors);
         errors.into_causes().into_iter().map(|c| format!("{}: {}", c.field, c.message)).collect()
     }
 

@@ -94,10 +94,6 @@ fn common(at: At<'_>, errors: &mut Errors) {
             "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
         errors.forbidden(at.field("uniqueItems"), why);
     }
-    if !at.get("x-kubernetes-validations").is_empty() {
-        let rules = at.field("x-kubernetes-validations");
-        errors.forbidden(rules, "not supported by this version of rk");
-    }
     let pattern = at.field("pattern");
     if let Err(error) = Regex::new(pattern.str()) {
         let why = format!("must be a valid regular expression, but isn't: {error}");
@@ -316,10 +312,6 @@ mod tests {
                 "s.properties[a].default: Invalid value: {\"x\":1}: must not have unknown fields",
             ),
             (r#"{"type":"object","$ref":"x"}"#, "s.$ref: Forbidden: $ref is not supported"),
-            (
-                r#"{"type":"object","x-kubernetes-validations":[{"rule":"true"}]}"#,
-                "s.x-kubernetes-validations: Forbidden: not supported by this version of rk",
-            ),
             (
                 r#"{"type":"object","properties":{"metadata":{"type":"object","properties":{"labels":{"type":"object"}}}}}"#,
                 "s.properties[metadata].properties[labels]: Forbidden",
