@@ -81,27 +81,18 @@ impl Rules for SigningRequest {
     }
 
     fn prepare_subresource(&self, subresource: &str, object: &mut Value, old: &Value) {
-        let given = object.at(&["status"]).clone();
+        let given = object.get("status").clone();
         crate::api::registry::default_subresource("status", object, old);
-        // An approval decides and the status tells; neither may do the other's.
-        let is_decision =
-            |condition: &&Value| matches!(condition.get("type").str(), "Approved" | "Denied");
-        let mut status =
-            if subresource == "approval" { old.get("status").clone() } else { given.clone() };
-        let (decisions, rest) = if subresource == "approval" {
-            (&given, old.get("status"))
-        } else {
-            (old.get("status"), &given)
+        let (mut status, conditions) = match subresource {
+            // An approval decides, and tells nothing else.
+            "approval" => (old.get("status").clone(), given.get("conditions").items().to_vec()),
+            _ => (given.clone(), told(&given, old.get("status"))),
         };
-        let decisions = decisions.get("conditions").items().iter().filter(is_decision);
-        let rest = rest.get("conditions").items().iter().filter(|c| !is_decision(c));
-        let conditions: Vec<Value> = decisions.chain(rest).cloned().collect();
-        if conditions.is_empty() {
-            status.remove("conditions");
-        } else {
-            status.set("conditions", conditions);
+        match conditions.is_empty() {
+            true => drop(status.remove("conditions")),
+            false => status.set("conditions", conditions),
         }
-        match status.is_null() || status.is_empty() {
+        match status.is_empty() {
             true => drop(object.remove("status")),
             false => object.set("status", status),
         }
@@ -168,6 +159,14 @@ impl Rules for SigningRequest {
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
         REQUEST.row(object, context)
     }
+}
+
+/// The conditions that a status tells, with the decisions that there were: those are not its own.
+fn told(given: &Value, old: &Value) -> Vec<Value> {
+    let decides = |condition: &&Value| matches!(condition.get("type").str(), "Approved" | "Denied");
+    let decided = old.get("conditions").items().iter().filter(decides);
+    let rest = given.get("conditions").items().iter().filter(|condition| !decides(condition));
+    decided.chain(rest).cloned().collect()
 }
 
 fn expiration(at: At<'_>, errors: &mut Errors) {

@@ -245,7 +245,9 @@ fn accept(headers: &HeaderMap) -> &str {
 
 /// What makes documents in the form that the client takes.
 fn renderer(ask: &Ask, query: &Query, headers: &HeaderMap) -> Result<Renderer, Status> {
-    let offer = Offer { protobuf: !ask.resource.custom, shapes: true, yaml: true };
+    // What is only posted, such as a review, has no metadata to be shown in another shape.
+    let shapes = ask.resource.serves("get") || !ask.subresource.is_empty();
+    let offer = Offer { protobuf: !ask.resource.custom, shapes, yaml: true };
     let accepted = negotiate(accept(headers), offer)?;
     let include = Include::parse(query.get("includeObject"))?;
     Ok(Renderer::new(&ask.resource, accepted, include))
