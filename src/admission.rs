@@ -17,6 +17,7 @@ use crate::api::tree::Value;
 use crate::auth::UserInfo;
 
 mod certificates;
+mod classes;
 mod lifecycle;
 mod limits;
 mod nodes;

@@ -1,10 +1,14 @@
-//! CertificateSigningRequests: who asks, and who may approve and sign for a signer.
+//! CertificateSigningRequests: who asks, for what, and who may approve and sign for a signer; and
+//! who may publish a signer's bundle of trust.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::plugins::World;
 use super::{AdmissionRequest, Operation};
 use crate::api::status::Status;
 use crate::api::tree::Value;
-use crate::auth::{Attributes, Authorizer};
+use crate::auth::{Attributes, Authorizer, MASTERS, UserInfo, x509};
 
 const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: &str = "certificatesigningrequests";
@@ -50,18 +54,68 @@ pub(super) fn sign(world: &World, request: &AdmissionRequest<'_>) -> Result<(), 
     may(world, request, "sign")
 }
 
-/// Whether the user may do something for a signer, by its name or for all of its domain.
+/// Whether the user may do something with requests to the signer that a stored one names.
 fn may(world: &World, request: &AdmissionRequest<'_>, verb: &str) -> Result<(), Status> {
     let signer = request.old.unwrap_or(request.object).at(&["spec", "signerName"]).str();
-    let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
-    let wide = format!("{domain}/*");
-    let allowed = [signer, &wide].iter().any(|name| {
-        let asked = Attributes::resource(request.user, verb, GROUP, "signers");
-        world.authorization.authorize(&Attributes { name, version: "*", ..asked }).allowed()
-    });
-    if allowed {
+    if holds(world, request.user, verb, signer) {
         return Ok(());
     }
     let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
     Err(request.forbidden(&why))
+}
+
+/// Whether a user has a right over a signer, by its name or over all of its domain.
+fn holds(world: &World, user: &UserInfo, verb: &str, signer: &str) -> bool {
+    let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
+    let wide = format!("{domain}/*");
+    [signer, &wide].iter().any(|name| {
+        let asked = Attributes::resource(user, verb, GROUP, "signers");
+        world.authorization.authorize(&Attributes { name, version: "*", ..asked }).allowed()
+    })
+}
+
+/// ClusterTrustBundleAttest: who says what a signer's roots are must have the right to do so.
+pub(super) fn attest(world: &World, request: &AdmissionRequest<'_>) -> Result<(), Status> {
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    if !writes || !request.is(GROUP, "clustertrustbundles", "") {
+        return Ok(());
+    }
+    let signer = request.object.at(&["spec", "signerName"]).str();
+    let kept = request.old.is_some_and(|old| meaning(old) == meaning(request.object));
+    if signer.is_empty() || kept || holds(world, request.user, "attest", signer) {
+        return Ok(());
+    }
+    Err(request.forbidden(&format!("user not permitted to attest for signerName {signer:?}")))
+}
+
+/// An object without what garbage collection and migrations of storage change.
+fn meaning(object: &Value) -> Value {
+    let mut object = object.clone();
+    let metadata = object.entry("metadata");
+    ["finalizers", "managedFields", "ownerReferences", "resourceVersion"]
+        .iter()
+        .for_each(|field| drop(metadata.remove(field)));
+    object
+}
+
+/// CertificateSubjectRestriction: no client certificate makes its holder a master.
+pub(super) fn restrict_subject(_: &World, request: &AdmissionRequest<'_>) -> Result<(), Status> {
+    const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+    let spec = request.object.get("spec");
+    if request.operation != Operation::Create
+        || !request.is(GROUP, REQUESTS, "")
+        || spec.get("signerName").str() != SIGNER
+    {
+        return Ok(());
+    }
+    let pem = STANDARD.decode(spec.get("request").str()).ok();
+    let Some(groups) = pem.and_then(|pem| x509::requested_groups(&pem)) else {
+        let why = "failed to parse CSR: PEM block type must be CERTIFICATE REQUEST";
+        return Err(request.forbidden(why));
+    };
+    if groups.iter().any(|group| group == MASTERS) {
+        let why = format!("use of {SIGNER} signer with {MASTERS} group is not allowed");
+        return Err(request.forbidden(&why));
+    }
+    Ok(())
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Admission, AdmissionRequest, Charge, certificates, lifecycle, limits, nodes, pods, priority,
-    quota, rbac, restriction, runtime_class, security, service_account,
+    Admission, AdmissionRequest, Charge, certificates, classes, lifecycle, limits, nodes, pods,
+    priority, quota, rbac, restriction, runtime_class, security, service_account,
 };
 use crate::api::meta::{GroupResource, Key};
 use crate::api::status::Status;
@@ -71,11 +71,16 @@ const PLUGINS: &[Plugin] = &[
     M("Priority", priority::resolve),
     V("Priority", priority::validate),
     M("DefaultTolerationSeconds", pods::tolerations),
+    M("DefaultStorageClass", classes::storage),
+    V("PersistentVolumeClaimResize", classes::resize),
     M("RuntimeClass", runtime_class::apply),
     V("RuntimeClass", runtime_class::check),
     M("CertificateRequester", certificates::requester),
     V("CertificateApproval", certificates::approve),
     V("CertificateSigning", certificates::sign),
+    V("ClusterTrustBundleAttest", certificates::attest),
+    V("CertificateSubjectRestriction", certificates::restrict_subject),
+    M("DefaultIngressClass", classes::ingress),
     // Upstream has this in the storage of roles, after all mutation.
     V("RBACEscalation", rbac::validate),
 ];

@@ -620,3 +620,123 @@ fn a_namespace_says_what_can_be_said_of_pods() {
     let relaxed = update(&strict("enforce=baseline"), &strict("enforce=restricted")).unwrap();
     assert!(relaxed.is_empty(), "what becomes milder harms no pod");
 }
+
+#[test]
+fn claims_and_ingresses_get_the_newest_default_class() {
+    let world = world();
+    let put = |resource: &str, mark: &str, name: &str, second: u8| {
+        let json = format!(
+            r#"{{"metadata":{{"name":"{name}","creationTimestamp":"2026-01-01T00:00:0{second}Z",
+            "annotations":{{"{mark}/is-default-class":"true"}}}}}}"#
+        );
+        world.put(resource, &json);
+    };
+    let claims = Ask::create("persistentvolumeclaims", "a");
+    let class = |json: &str| {
+        let claim = world.mutate(&claims, json).unwrap();
+        claim.at(&["spec", "storageClassName"]).as_str().map(str::to_owned)
+    };
+    assert_eq!(class("{}"), None, "there is no class yet");
+    for (name, second) in [("old", 1), ("z", 2), ("y", 2)] {
+        put("storageclasses.storage.k8s.io", "storageclass.beta.kubernetes.io", name, second);
+        put("ingressclasses.networking.k8s.io", "ingressclass.kubernetes.io", name, second);
+    }
+    assert_eq!(class("{}").as_deref(), Some("y"));
+    assert_eq!(class(r#"{"spec":{"storageClassName":""}}"#).as_deref(), Some(""));
+    let beta = r#"{"metadata":{"annotations":{"volume.beta.kubernetes.io/storage-class":"x"}}}"#;
+    assert_eq!(class(beta), None);
+    let what = ("networking.k8s.io", "ingresses", "");
+    let ingresses = Ask { what, ..Ask::create("", "a") };
+    let class = |json: &str| {
+        let ingress = world.mutate(&ingresses, json).unwrap();
+        ingress.at(&["spec", "ingressClassName"]).as_str().map(str::to_owned)
+    };
+    assert_eq!(class("{}").as_deref(), Some("y"));
+    let annotated = r#"{"metadata":{"annotations":{"kubernetes.io/ingress.class":"x"}}}"#;
+    assert_eq!(class(annotated), None);
+}
+
+#[test]
+fn claims_grow_when_they_are_bound_and_their_class_lets_them() {
+    let world = world();
+    for (name, grows) in [("fixed", "false"), ("elastic", "true")] {
+        let json = format!(r#"{{"metadata":{{"name":"{name}"}},"allowVolumeExpansion":{grows}}}"#);
+        world.put("storageclasses.storage.k8s.io", &json);
+    }
+    let claim = |class: &str, size: &str, phase: &str| {
+        format!(
+            r#"{{"metadata":{{"name":"v"}},"spec":{{"storageClassName":"{class}","resources":
+            {{"requests":{{"storage":"{size}"}}}}}},"status":{{"phase":"{phase}"}}}}"#
+        )
+    };
+    let update = |class: &str, size: &str, phase: &str| {
+        let old = Value::parse(claim(class, "1Gi", phase).as_bytes()).unwrap();
+        let ask = Ask::create("persistentvolumeclaims", "a");
+        let ask = Ask { operation: Operation::Update, old: Some(&old), ..ask };
+        world.validate(&ask, &claim(class, size, phase)).map_err(|status| status.message)
+    };
+    assert_eq!(update("elastic", "2Gi", "Bound"), Ok(()));
+    assert_eq!(update("fixed", "1024Mi", "Pending"), Ok(()), "this is no growth");
+    assert_eq!(
+        update("elastic", "2Gi", "Pending").unwrap_err(),
+        "persistentvolumeclaims \"v\" is forbidden: Only bound persistent volume claims can be \
+         expanded"
+    );
+    for class in ["fixed", "gone", ""] {
+        assert_eq!(
+            update(class, "2Gi", "Bound").unwrap_err(),
+            "persistentvolumeclaims \"v\" is forbidden: only dynamically provisioned pvc can be \
+             resized and the storageclass that provisions the pvc must support resize"
+        );
+    }
+}
+
+#[test]
+fn a_bundle_of_trust_is_published_by_who_may_attest_for_its_signer() {
+    let world = world();
+    let what = ("certificates.k8s.io", "clustertrustbundles", "");
+    let user = || UserInfo::system("jane", &[]);
+    let ask = Ask { what, user: user(), ..Ask::create("", "") };
+    let bundle = r#"{"metadata":{"name":"a.b:c:d"},"spec":{"signerName":"a.b/c"}}"#;
+    assert_eq!(
+        world.refused(&ask, bundle),
+        "clustertrustbundles.certificates.k8s.io \"a.b:c:d\" is forbidden: user not permitted to \
+         attest for signerName \"a.b/c\""
+    );
+    assert_eq!(world.validate(&ask, r#"{"metadata":{"name":"own"}}"#), Ok(()));
+    let master = Ask { what, ..Ask::create("", "") };
+    assert_eq!(world.validate(&master, bundle), Ok(()));
+    let owned = bundle.replace(r#""name""#, r#""finalizers":["x/y"],"name""#);
+    let old = Value::parse(owned.as_bytes()).unwrap();
+    let update = Ask { operation: Operation::Update, old: Some(&old), user: user(), ..master };
+    assert_eq!(world.validate(&update, bundle), Ok(()), "it still says the same");
+}
+
+#[test]
+fn no_client_certificate_makes_a_master() {
+    use base64::Engine as _;
+    let world = world();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = |group: &str, signer: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(pem);
+        format!(
+            r#"{{"metadata":{{"name":"r"}},"spec":{{"signerName":"{signer}","request":"{text}"}}}}"#
+        )
+    };
+    let what = ("certificates.k8s.io", "certificatesigningrequests", "");
+    let ask = Ask { what, ..Ask::create("", "") };
+    let client = "kubernetes.io/kube-apiserver-client";
+    assert_eq!(
+        world.refused(&ask, &request(MASTERS, client)),
+        "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: use of \
+         kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
+    );
+    assert_eq!(world.validate(&ask, &request("others", client)), Ok(()));
+    assert_eq!(world.validate(&ask, &request(MASTERS, "example.com/x")), Ok(()));
+    let nonsense = r#"{"metadata":{"name":"r"},"spec":{"signerName":
+        "kubernetes.io/kube-apiserver-client","request":"eA=="}}"#;
+    assert!(world.refused(&ask, nonsense).contains("failed to parse CSR: "));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::amounts::{Amounts, Totals};
 use super::kinds::core::pod::resources;
+use super::kinds::storage::claimed_class;
 use super::meta::{GroupResource, Meta};
 use super::quantity::Quantity;
 use super::selector::LabelSelector;
@@ -163,12 +164,11 @@ fn of_service(spec: &Value) -> Amounts {
 }
 
 fn of_claim(claim: &Value) -> Amounts {
-    const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
     let spec = claim.get("spec");
     let asked = Quantity::of(spec.at(&["resources", "requests", "storage"])).ok();
     let granted = Quantity::of(claim.at(&["status", "allocatedResources", "storage"])).ok();
     let storage = asked.map(|asked| asked.max(granted.unwrap_or(asked)));
-    let class = claim.annotation(BETA_CLASS).unwrap_or_else(|| spec.get("storageClassName").str());
+    let class = claimed_class(claim).unwrap_or_default();
     let mut usage = Amounts::default();
     let mut set = |what: &str, amount: Quantity| {
         usage.set(what, amount);

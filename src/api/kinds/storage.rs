@@ -10,7 +10,7 @@ use crate::api::meta::Meta;
 use crate::api::tree::Value;
 
 /// What marks the class that claims without one get.
-const IS_DEFAULT: [&str; 2] = [
+pub const IS_DEFAULT: [&str; 2] = [
     "storageclass.kubernetes.io/is-default-class",
     "storageclass.beta.kubernetes.io/is-default-class",
 ];
@@ -58,6 +58,12 @@ pub const STORAGE_CLASS: Tabled = Tabled {
     unserved: "rk stores StorageClasses, but provisions no volumes yet",
     ..Tabled::PLAIN
 };
+
+/// The class that a claim names, be it by the annotation of old.
+pub fn claimed_class(claim: &Value) -> Option<&str> {
+    const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+    claim.annotation(BETA_CLASS).or_else(|| claim.at(&["spec", "storageClassName"]).as_str())
+}
 
 fn class_name(object: &Value) -> Value {
     let default = IS_DEFAULT.iter().any(|key| object.annotation(key) == Some("true"));
