@@ -8,7 +8,9 @@ use super::check::{self, At, Rule};
 use super::core::pod::spec;
 use super::fallback::{self, Fallback};
 use super::table::{AGE, Heading, NAME, columns, number};
-use super::workload::{CONTAINERS, IMAGES, layout, name_warning, spec_with_template as spec_of};
+use super::workload::{
+    CONTAINERS, IMAGES, layout, name_warning, spec_with_template as spec_of, template_warnings,
+};
 use super::{not_yet, selector, text};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age, default_subresource};
@@ -100,7 +102,9 @@ impl Rules for Deployment {
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        name_warning(object, old)
+        let mut told = name_warning(object, old);
+        told.extend(template_warnings(object, old, &["spec", "template"]));
+        told
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {
@@ -180,7 +184,9 @@ impl Rules for ReplicaSet {
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        name_warning(object, old)
+        let mut told = name_warning(object, old);
+        told.extend(template_warnings(object, old, &["spec", "template"]));
+        told
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {

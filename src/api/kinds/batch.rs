@@ -10,7 +10,9 @@ use super::check::{self, At, Rule};
 use super::core::pod::defaults;
 use super::fallback::{self, Fallback};
 use super::table::{AGE, Heading, NAME, ago, columns, or_none};
-use super::workload::{CONTAINERS, IMAGES, layout, name_warning, spec_with_template};
+use super::workload::{
+    CONTAINERS, IMAGES, layout, name_warning, spec_with_template, template_warnings,
+};
 use super::{selector, text};
 use crate::api::cron::{self, Schedule};
 use crate::api::meta::Meta;
@@ -103,6 +105,7 @@ impl Rules for Job {
         if old.is_null() || old.get("spec") != object.get("spec") {
             warnings.extend(many_warning("spec", object.get("spec")));
         }
+        warnings.extend(template_warnings(object, old, &["spec", "template"]));
         warnings
     }
 
@@ -292,6 +295,8 @@ impl Rules for CronJob {
             let job = object.at(&["spec", "jobTemplate", "spec"]);
             warnings.extend(many_warning("spec.jobTemplate.spec", job));
         }
+        let path = &["spec", "jobTemplate", "spec", "template"];
+        warnings.extend(template_warnings(object, old, path));
         warnings
     }
 

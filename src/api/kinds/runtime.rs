@@ -1,6 +1,7 @@
 //! RuntimeClasses: what runs pods, and what that costs.
 
 use super::check::{At, Rule};
+use super::core::pod::warnings::DEPRECATED_LABELS;
 use super::core::pod::{defaults, resources, tolerations};
 use super::table::{AGE, NAME, columns};
 use super::{metadata, text};
@@ -10,30 +11,6 @@ use crate::api::tree::Value;
 
 /// The rules of runtime classes.
 pub struct RuntimeClass;
-
-/// Labels of nodes that nobody should choose by any more, and what upstream says of them.
-const DEPRECATED: &[(&str, &str)] = &[
-    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
-    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
-    (
-        "beta.kubernetes.io/instance-type",
-        "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead",
-    ),
-    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
-    (
-        "failure-domain.beta.kubernetes.io/region",
-        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
-    ),
-    (
-        "failure-domain.beta.kubernetes.io/zone",
-        "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
-    ),
-    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
-    (
-        "scheduler.alpha.kubernetes.io/preferAvoidPods",
-        "deprecated since v1.22; use Taints and Tolerations instead",
-    ),
-];
 
 impl Rules for RuntimeClass {
     fn default(&self, object: &mut Value) {
@@ -68,7 +45,7 @@ impl Rules for RuntimeClass {
 
     fn warnings(&self, object: &Value, _old: &Value) -> Vec<String> {
         let selector = object.at(&["scheduling", "nodeSelector"]);
-        let chosen = DEPRECATED.iter().filter(|(label, _)| !selector.get(label).is_null());
+        let chosen = DEPRECATED_LABELS.iter().filter(|(label, _)| !selector.get(label).is_null());
         chosen.map(|(_, why)| format!("scheduling.nodeSelector: {why}")).collect()
     }
 

@@ -1,6 +1,7 @@
 //! What kinds share that make pods of a template: its defaults, columns and warnings.
 
-use super::core::pod::defaults;
+use super::check::At;
+use super::core::pod::{defaults, warnings};
 use super::table::Heading;
 use super::text;
 use crate::api::meta::Meta;
@@ -52,6 +53,15 @@ pub fn name_warning(object: &Value, old: &Value) -> Vec<String> {
          behavior; a DNS label is recommended: [{}]",
         faults.join(" ")
     )]
+}
+
+/// What clients should know of the template at a path, when it is new or its surroundings change.
+pub fn template_warnings(object: &Value, old: &Value, path: &[&str]) -> Vec<String> {
+    let same = |field: &&str| !old.is_null() && object.get(field) == old.get(field);
+    if path.first().is_some_and(same) {
+        return Vec::new();
+    }
+    warnings::of(At::path(&path.join("."), object.at(path)), true)
 }
 
 #[cfg(test)]

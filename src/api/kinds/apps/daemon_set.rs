@@ -6,7 +6,9 @@ use crate::api::kinds::check::{self, At, Rule};
 use crate::api::kinds::fallback::{self, Fallback};
 use crate::api::kinds::selector;
 use crate::api::kinds::table::{AGE, NAME, columns, labels, number};
-use crate::api::kinds::workload::{CONTAINERS, IMAGES, layout, spec_with_template};
+use crate::api::kinds::workload::{
+    CONTAINERS, IMAGES, layout, spec_with_template, template_warnings,
+};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age};
 use crate::api::selector::LabelSelector;
@@ -107,6 +109,10 @@ impl Rules for DaemonSet {
         let status = root.field("status");
         COUNTS.iter().chain(&MORE).for_each(|c| check::not_negative(status.field(c), errors));
         collisions(status, old, errors);
+    }
+
+    fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        template_warnings(object, old, &["spec", "template"])
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {

@@ -6,7 +6,9 @@ use crate::api::kinds::check::{self, At, Rule};
 use crate::api::kinds::fallback::{self, Fallback};
 use crate::api::kinds::table::{AGE, NAME, columns};
 use crate::api::kinds::text::{self, Format};
-use crate::api::kinds::workload::{CONTAINERS, IMAGES, layout, spec_with_template};
+use crate::api::kinds::workload::{
+    CONTAINERS, IMAGES, layout, spec_with_template, template_warnings,
+};
 use crate::api::kinds::{not_yet, selector};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age};
@@ -107,12 +109,14 @@ impl Rules for StatefulSet {
         collisions(status, old, errors);
     }
 
-    fn warnings(&self, object: &Value, _old: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
         let limit = object.at(&["spec", "revisionHistoryLimit"]).as_int();
         let negative = limit.is_some_and(|limit| limit < 0);
         let warning = "spec.revisionHistoryLimit: a negative value retains all historical \
                        revisions; a value >= 0 is recommended";
-        negative.then(|| warning.to_owned()).into_iter().collect()
+        let mut told = template_warnings(object, old, &["spec", "template"]);
+        told.extend(negative.then(|| warning.to_owned()));
+        told
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {

@@ -13,6 +13,7 @@ use crate::history::Fields;
 mod containers;
 pub mod defaults;
 mod env;
+mod overlaps;
 mod placement;
 mod probes;
 pub mod resources;
@@ -21,6 +22,7 @@ pub mod spec;
 mod table;
 mod update;
 mod volumes;
+pub mod warnings;
 
 pub use env::subscript;
 pub use placement::{taints, tolerations};
@@ -115,15 +117,20 @@ impl Rules for Pod {
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        let faults = workload::name_faults(object, old);
-        if faults.is_empty() {
+        if !old.is_null() {
             return Vec::new();
         }
-        vec![format!(
-            "metadata.name: this is used in the Pod's hostname, which can result in surprising \
-             behavior; a DNS label is recommended: [{}]",
-            faults.join(" ")
-        )]
+        let mut told = Vec::new();
+        let faults = workload::name_faults(object, old);
+        if !faults.is_empty() {
+            told.push(format!(
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising \
+                 behavior; a DNS label is recommended: [{}]",
+                faults.join(" ")
+            ));
+        }
+        told.extend(warnings::of(At::root(object), false));
+        told
     }
 
     fn grace_period_s(&self, object: &Value, asked_s: Option<i64>) -> Option<i64> {

@@ -6,7 +6,7 @@ use crate::api::kinds::core::pod::{defaults, spec};
 use crate::api::kinds::fallback::{self, Fallback};
 use crate::api::kinds::not_yet;
 use crate::api::kinds::table::{self, Heading, NAME, columns};
-use crate::api::kinds::workload::{layout, name_warning};
+use crate::api::kinds::workload::{layout, name_warning, template_warnings};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, ScalePaths, ScaleSelector};
 use crate::api::selector::LabelSelector;
@@ -76,7 +76,9 @@ impl Rules for ReplicationController {
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        name_warning(object, old)
+        let mut told = name_warning(object, old);
+        told.extend(template_warnings(object, old, &["spec", "template"]));
+        told
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {
@@ -130,6 +132,10 @@ impl Rules for PodTemplate {
         let template = root.field("template");
         spec::template(template, errors);
         not_yet::refuse(not_yet::POD, template.field("spec"), errors);
+    }
+
+    fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
+        template_warnings(object, old, &["template"])
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {

@@ -408,6 +408,7 @@ fn warnings(object: &Value) -> Vec<String> {
     let deprecated =
         "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
     found.extend(say(external && !headless && !named, deprecated.into()));
+    found.extend(address::warning("spec.loadBalancerIP", spec.get("loadBalancerIP").str()));
     let only = |field: &str, not: &str| {
         format!("spec.{field} is ignored when spec.type is {not}\"ExternalName\"")
     };
