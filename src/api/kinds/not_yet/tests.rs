@@ -246,7 +246,7 @@ fn every_field_is_honoured_or_refused() {
 fn what_is_not_honoured_is_refused_with_its_path() {
     let spec = Value::parse(
         br#"{"hostUsers":false,"priority":0,"overhead":{},"topologySpreadConstraints":[],
-            "containers":[{"livenessProbe":{"grpc":{"port":1}}}],
+            "containers":[{"volumeDevices":[{}]}],
             "volumes":[{"name":"a","emptyDir":{"medium":"Memory"}},{"name":"b","nfs":{}}]}"#,
     )
     .unwrap();
@@ -257,7 +257,7 @@ fn what_is_not_honoured_is_refused_with_its_path() {
     assert_eq!(
         found,
         [
-            "spec.containers[0].livenessProbe.grpc: Forbidden: not supported by this version of rk",
+            "spec.containers[0].volumeDevices: Forbidden: not supported by this version of rk",
             "spec.hostUsers: Forbidden: not supported by this version of rk",
             "spec.volumes[1].nfs: Forbidden: not supported by this version of rk",
         ]
