@@ -17,6 +17,27 @@ use crate::limits::PROBE_BODY_BYTES_MAX;
 /// The answer's one state in which all is well.
 const SERVING: u64 = 1;
 
+/// The names of gRPC's statuses, by number.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
 /// Asks whether `service` (empty for the server as a whole) is serving.
 pub async fn probe(host: &str, port: u16, service: &str, timeout: Duration) -> Answer {
     let address = join(host, port);
@@ -62,10 +83,11 @@ async fn ask(address: &str, service: &str) -> Result<u64, String> {
         let code = trailers.get("grpc-status").or_else(|| head.headers.get("grpc-status"));
         match code.and_then(|code| code.to_str().ok()) {
             None | Some("0") => answer(&body.to_bytes()),
-            Some("12") => Err("this server does not implement the grpc health protocol \
-                               (grpc.health.v1.Health)"
-                .to_owned()),
-            Some(code) => Err(format!("rpc error: code = {code}")),
+            Some(code) => {
+                let told =
+                    trailers.get("grpc-message").or_else(|| head.headers.get("grpc-message"));
+                Err(refused(code, told.and_then(|text| text.to_str().ok()).unwrap_or_default()))
+            }
         }
     };
     tokio::pin!(connection);
@@ -76,6 +98,19 @@ async fn ask(address: &str, service: &str) -> Result<u64, String> {
             Err(error) => error.to_string(),
         }),
     }
+}
+
+/// What a status other than OK is told as.
+fn refused(code: &str, message: &str) -> String {
+    if code == "12" {
+        return format!(
+            "error: this server does not implement the grpc health protocol \
+             (grpc.health.v1.Health): {message}"
+        );
+    }
+    let name = code.parse().ok().and_then(|code: usize| CODES.get(code));
+    let name = name.map_or_else(|| format!("Code({code})"), |name| (*name).to_owned());
+    format!("error: health rpc probe failed: rpc error: code = {name} desc = {message}")
 }
 
 /// `HealthCheckRequest{service}` as one gRPC message.
@@ -122,6 +157,16 @@ mod tests {
         assert_eq!(answer(&[0, 0, 0, 0, 2, 8, 1]), Ok(SERVING));
         assert_eq!(answer(&[0, 0, 0, 0, 0]), Ok(0));
         assert!(answer(&[0]).is_err());
+    }
+
+    #[test]
+    fn refusals_are_told_by_name() {
+        assert!(
+            refused("12", "unknown service").ends_with("(grpc.health.v1.Health): unknown service")
+        );
+        let failed = "error: health rpc probe failed: rpc error: code =";
+        assert_eq!(refused("5", "no such"), format!("{failed} NotFound desc = no such"));
+        assert_eq!(refused("99", ""), format!("{failed} Code(99) desc = "));
     }
 
     async fn serve(listener: tokio::net::TcpListener, state: u8) {
