@@ -113,11 +113,16 @@ impl Rules for V1 {
     }
 
     fn prepare_create(&self, object: &mut Value, context: Context) {
-        V2.prepare_create(object, context);
+        let mut new = newer(object);
+        V2.prepare_create(&mut new, context);
+        *object = older(&new);
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value, context: Context) {
-        V2.prepare_update(object, old, context);
+        // What of the status v1 keeps in annotations is no more the client's than the rest.
+        let mut new = newer(object);
+        V2.prepare_update(&mut new, &newer(old), context);
+        *object = older(&new);
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
@@ -254,6 +259,22 @@ mod tests {
         assert!(old.at(&["spec", "metrics"]).is_null());
         assert!(old.annotation(METRICS).unwrap().starts_with(r#"[{"pods""#));
         assert_eq!(newer(&old), new);
+    }
+
+    #[test]
+    fn a_client_of_v1_does_not_write_the_status() {
+        let context = Context { now: crate::util::clock::now() };
+        let status = r#"{"conditions":[{"type":"AbleToScale"}]}"#;
+        let text = format!(
+            r#"{{"metadata":{{"name":"h"}},"spec":{{"maxReplicas":3}},"status":{status}}}"#
+        );
+        let stored = older(&Value::parse(text.as_bytes()).unwrap());
+        let forged = r#"{"metadata":{"name":"h","annotations":{"autoscaling.alpha.kubernetes.io/conditions":"[{\"type\":\"Forged\"}]"}},"spec":{"maxReplicas":4}}"#;
+        for sent in [forged, r#"{"metadata":{"name":"h"},"spec":{"maxReplicas":4}}"#] {
+            let mut object = Value::parse(sent.as_bytes()).unwrap();
+            V1.prepare_update(&mut object, &stored, context);
+            assert_eq!(newer(&object).get("status").to_string(), status, "{sent}");
+        }
     }
 
     #[test]

@@ -92,10 +92,7 @@ impl Rules for SigningRequest {
             true => drop(status.remove("conditions")),
             false => status.set("conditions", conditions),
         }
-        match status.is_empty() {
-            true => drop(object.remove("status")),
-            false => object.set("status", status),
-        }
+        object.set("status", if status.is_null() { Value::object() } else { status });
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
@@ -123,7 +120,7 @@ impl Rules for SigningRequest {
         let (certificate, before) =
             (status.field("certificate"), old.at(&["status", "certificate"]));
         if !before.is_empty() && certificate.value() != before {
-            errors.forbidden(certificate, "updates may not set certificate content");
+            errors.forbidden(certificate, "updates may not modify existing certificate content");
         }
         for before in old.at(&["status", "conditions"]).items() {
             let kind = before.get("type").str();

@@ -93,15 +93,15 @@ pub const PRIORITY_LEVEL: Tabled = Tabled {
         ),
         (
             ("Queues", "string", 0, "How many queues it has."),
-            Cell::At("spec.limited.limitResponse.queuing.queues"),
+            Cell::Or("spec.limited.limitResponse.queuing.queues", "<none>"),
         ),
         (
             ("HandSize", "string", 0, "How many of them a flow may use."),
-            Cell::At("spec.limited.limitResponse.queuing.handSize"),
+            Cell::Or("spec.limited.limitResponse.queuing.handSize", "<none>"),
         ),
         (
             ("QueueLengthLimit", "string", 0, "How much waits in one."),
-            Cell::At("spec.limited.limitResponse.queuing.queueLengthLimit"),
+            Cell::Or("spec.limited.limitResponse.queuing.queueLengthLimit", "<none>"),
         ),
         (AGE, Cell::Age),
     ],

@@ -21,7 +21,7 @@ pub enum Cell {
     Age,
     /// The value at a path, texts empty and numbers 0 where there is none.
     At(&'static str),
-    /// The text at a path, or this one.
+    /// The value at a path, or this text where there is none.
     Or(&'static str, &'static str),
     /// The flag at a path, or this one.
     Flag(&'static str, bool),
@@ -96,9 +96,10 @@ impl Cell {
                 Value::Null => "".into(),
                 value => value.clone(),
             },
-            Self::Or(path, other) => match at(object, path).str() {
-                "" => other.into(),
-                text => text.into(),
+            Self::Or(path, other) => match at(object, path) {
+                Value::Null => other.into(),
+                Value::Str(text) if text.is_empty() => other.into(),
+                value => value.clone(),
             },
             Self::Flag(path, other) => at(object, path).as_bool().unwrap_or(other).into(),
             Self::Count(path) => i64::try_from(at(object, path).items().len()).unwrap_or(0).into(),
@@ -118,7 +119,7 @@ impl Rules for Tabled {
 
     fn prepare_create(&self, object: &mut Value, _context: Context) {
         if self.status {
-            object.remove("status");
+            object.set("status", Value::object());
             self.default(object);
         }
     }
@@ -126,7 +127,7 @@ impl Rules for Tabled {
     fn prepare_update(&self, object: &mut Value, old: &Value, _context: Context) {
         match old.get("status") {
             _ if !self.status => {}
-            Value::Null => drop(object.remove("status")),
+            Value::Null => object.set("status", Value::object()),
             status => object.set("status", status.clone()),
         }
     }
@@ -195,7 +196,8 @@ mod tests {
         let mut object = parse(r#"{"metadata":{"name":"a"},"spec":{},"status":{"x":1}}"#);
         KIND.default(&mut object);
         KIND.prepare_create(&mut object, context);
-        assert_eq!(object.to_string(), r#"{"metadata":{"name":"a"},"spec":{"mode":"A"}}"#);
+        let wanted = r#"{"metadata":{"name":"a"},"spec":{"mode":"A"},"status":{}}"#;
+        assert_eq!(object.to_string(), wanted, "an empty status, as upstream has it");
         assert_eq!(KIND.row(&object, context), vec![Value::from("a"), "A".into()]);
         let mut errors = Errors::default();
         let changed = parse(r#"{"metadata":{"name":"a"},"spec":{"mode":"C"}}"#);

@@ -39,9 +39,12 @@ fn a_drain_waits_for_the_budget() {
         let path = format!("/api/v1/namespaces/default/pods/{name}/eviction");
         cluster.kubectl_with(&["create", "--raw", &path, "-f", "-"], &body)
     };
+    // Nothing takes the place of the first before the second is asked for.
+    cluster.kubectl("cordon node-1").ok();
     evict(names[0]).ok();
     let refused = evict(names[1]);
     assert!(refused.err.contains(why), "{}", refused.err);
+    cluster.kubectl("uncordon node-1").ok();
     eventually("another takes the place of the first", || {
         let ran = evict(names[1]);
         if ran.status.success() { Ok(()) } else { Err(ran.err) }
