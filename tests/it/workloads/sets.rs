@@ -75,7 +75,10 @@ fn a_daemon_runs_on_each_node_and_rolls_to_a_new_template() {
     let surge = "  updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}\n";
     apply(&cluster, "DaemonSet", "agent", "3", surge);
     cluster.kubectl("rollout status daemonset/agent --timeout=60s").ok();
-    assert_eq!(versions(&cluster, "agent"), "3");
+    eventually("the old pod goes", || match versions(&cluster, "agent").as_str() {
+        "3" => Ok(()),
+        others => Err(others.to_owned()),
+    });
 
     // A node that is no longer chosen loses its daemon, a cordoned one does not.
     cluster.kubectl("cordon node-1").ok();
