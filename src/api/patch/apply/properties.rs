@@ -80,8 +80,29 @@ fn with_context<T>(schema: &Schema, then: impl FnOnce(&Context<'_>) -> T) -> T {
     })
 }
 
+/// Who has what was there before anything was applied.
+const BEFORE: &str = "before-first-apply";
+
+#[test]
+fn an_empty_list_is_owned_by_who_was_before() {
+    let schema = schema();
+    let config = shaped(Value::parse(br#"{"spec":{"items":[]}}"#).unwrap(), &schema);
+    let live = shaped(Value::object(), &schema);
+    let applied = |live: &Value, managers: Managers| {
+        with_context(&schema, |context| apply(live, &config, managers, "me", false, context))
+    };
+    let first = applied(&live, Managers::default()).unwrap();
+    assert_eq!(first.managers, Managers::default());
+    let second = applied(&first.object, first.managers).unwrap();
+    let mut told = Value::object();
+    second.managers.put(&mut told);
+    let entries = told.at(&["metadata", "managedFields"]).items();
+    assert_eq!((entries.len(), entries[0].get("manager").str()), (1, BEFORE));
+    assert_eq!(entries[0].get("fieldsV1").to_string(), r#"{"f:spec":{".":{},"f:items":{}}}"#);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
     fn sets_obey_the_laws_of_sets(a in set(), b in set(), c in set()) {
@@ -110,8 +131,20 @@ proptest! {
         });
         let second = second.unwrap();
         prop_assert!(!second.changed);
-        prop_assert_eq!(second.object, first.object);
-        prop_assert_eq!(second.managers, first.managers);
+        prop_assert_eq!(&second.object, &first.object);
+        // Where the configuration owns nothing (an empty list), the second finds an object without
+        // owners, and gives it to who was before: so does upstream's code.
+        let wanted = match first.managers == Managers::default() {
+            true => with_context(&schema, |context| {
+                update(context.empty, &first.object, Managers::default(), BEFORE, context)
+            }),
+            false => first.managers,
+        };
+        prop_assert_eq!(&second.managers, &wanted);
+        let third = with_context(&schema, |context| {
+            apply(&second.object, &config, second.managers.clone(), "me", false, context)
+        });
+        prop_assert_eq!(third.unwrap().managers, wanted);
     }
 
     #[test]
