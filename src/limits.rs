@@ -298,6 +298,8 @@ pub const REQUEST_BYTES_MAX: usize = 3 << 20;
 /// Bytes of a body that is too large which are read and thrown away, so that its sender gets to
 /// read why: the files that people apply by mistake.
 pub const REQUEST_DISCARD_MAX: usize = 32 << 20;
+/// How long the end of a stream may take after its last byte.
+pub const STREAM_LINGER: Duration = Duration::from_secs(5);
 /// How long the rest of a body is taken in after its request was answered.
 pub const REQUEST_DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Objects of a list that are encoded between two writes to the socket.

@@ -8,24 +8,21 @@ use super::runner::{Controller, Moment, Plan, Views};
 use crate::api::meta::Key;
 use crate::api::selector::LabelSelector;
 use crate::api::tree::Value;
-use crate::client::CLUSTERROLES;
-use crate::history::{Event, Object};
+use crate::client::{CLUSTERROLES, Call};
+use crate::history::{Event, Object, Snapshot};
 
 /// The controller's row.
 pub fn controller() -> Controller {
     Controller {
         name: "clusterrole-aggregation-controller",
-        watches: vec![(CLUSTERROLES, aggregating)],
+        watches: vec![(CLUSTERROLES, all)],
         reconcile: Box::new(reconcile),
     }
 }
 
-/// All roles that take others over: they are few, and any role may be one of those others.
-fn aggregating(event: &Event, views: &Views) -> Vec<Key> {
-    let roles = views.of(&CLUSTERROLES).snapshot();
-    let own = std::iter::once(&event.object).filter(|_| !event.deleted);
-    let those = roles.iter().chain(own).filter(|role| takes_over(role));
-    those.map(|role| role.header.key.clone()).collect()
+/// One key for all: any role may be one that others take over, and those others are few.
+fn all(_: &Event, _: &Views) -> Vec<Key> {
+    vec![Key::new(&CLUSTERROLES.group_resource(), "", "")]
 }
 
 /// Whether a role may have an aggregation rule: a look at the text spares most of them the parsing.
@@ -35,16 +32,20 @@ fn takes_over(role: &Object) -> bool {
 
 const RULE: &[u8] = b"\"aggregationRule\":";
 
-fn reconcile(views: &Views, key: &Key, _: Moment<'_>) -> Plan {
+fn reconcile(views: &Views, _: &Key, _: Moment<'_>) -> Plan {
     let roles = views.of(&CLUSTERROLES).snapshot();
-    let role = roles.get("", &key.name).filter(|role| !role.header.deleting);
-    let Some(mut role) = role.and_then(|role| role.tree().ok()) else { return Plan::default() };
+    let taking = roles.iter().filter(|role| takes_over(role) && !role.header.deleting);
+    let calls = taking.filter_map(|role| mended(&roles, role)).map(Into::into).collect();
+    Plan { calls, ..Plan::default() }
+}
+
+/// The update that gives a role the rules that it takes over; none where it has them.
+fn mended(roles: &Snapshot, role: &Object) -> Option<Call> {
+    let key = &role.header.key;
+    let mut role = role.tree().ok().filter(|role| !role.get("aggregationRule").is_null())?;
     let selectors = role.at(&["aggregationRule", "clusterRoleSelectors"]).items().iter();
     let selectors: Vec<_> =
         selectors.filter_map(|selector| LabelSelector::from_object(selector).ok()).collect();
-    if role.get("aggregationRule").is_null() {
-        return Plan::default();
-    }
     let mut rules: Vec<Value> = Vec::new();
     for other in roles.iter().filter(|other| *other.header.key.name != *key.name) {
         if selectors.iter().any(|selector| selector.matches(&other.header)) {
@@ -55,39 +56,25 @@ fn reconcile(views: &Views, key: &Key, _: Moment<'_>) -> Plan {
         }
     }
     if role.get("rules").items() == rules {
-        return Plan::default();
+        return None;
     }
     role.set("rules", rules);
-    Plan { calls: vec![calls::update(&CLUSTERROLES, key, role).into()], ..Plan::default() }
+    Some(calls::update(&CLUSTERROLES, key, role))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::api::meta::Meta;
-    use crate::client::{Gvr, View};
-    use crate::history::{Change, History};
+    use crate::controllers::runner::testing::views;
 
     fn rules(roles: &[&str], name: &str) -> Option<String> {
-        let history = History::new(1, 64 << 10);
-        for (revision, text) in (2..).zip(roles) {
-            let tree = Value::parse(text.as_bytes()).unwrap();
-            let key = Key::new(&CLUSTERROLES.group_resource(), "", tree.name());
-            let object = Arc::new(Object::new(key, tree, revision, Vec::new()));
-            history.publish(vec![Change::Put(object)], revision);
-        }
-        let (_, synced) = tokio::sync::watch::channel(true);
-        let view = |gvr: Gvr| {
-            let view = View::new(Arc::clone(&history), gvr.group_resource(), synced.clone());
-            (gvr, view)
-        };
-        let views = Views::new([CLUSTERROLES].map(view));
-        let key = Key::new(&CLUSTERROLES.group_resource(), "", name);
+        let roles = roles.iter().map(|role| (&CLUSTERROLES, *role, Vec::new()));
+        let views = views(&[CLUSTERROLES], roles);
+        let key = Key::new(&CLUSTERROLES.group_resource(), "", "");
         let moment = Moment { now: crate::util::clock::now(), failure: None };
-        let mut plan = reconcile(&views, &key, moment);
-        plan.calls.pop().map(|step| step.call.body.get("rules").to_string())
+        let calls = reconcile(&views, &key, moment).calls.into_iter().map(|step| step.call);
+        let mut of_role = calls.filter(|call| call.name == name);
+        of_role.next().map(|call| call.body.get("rules").to_string())
     }
 
     const READ: &str = r#"{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}"#;

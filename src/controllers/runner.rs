@@ -308,3 +308,30 @@ impl Shell<'_> {
         }
     }
 }
+
+#[cfg(test)]
+pub mod testing {
+    //! Views for tests, of objects that are given as JSON.
+
+    use super::*;
+    use crate::history::{Change, Fields, History};
+
+    /// Views of `resources` that hold objects, each with its resource and indexed fields.
+    pub fn views<'o>(
+        resources: &[Gvr],
+        objects: impl IntoIterator<Item = (&'o Gvr, &'o str, Fields)>,
+    ) -> Views {
+        let history = History::new(1, 1 << 20);
+        for (revision, (resource, text, fields)) in (2..).zip(objects) {
+            let tree = Value::parse(text.as_bytes()).unwrap();
+            let key = Key::new(&resource.group_resource(), tree.namespace(), tree.name());
+            let object = Arc::new(Object::new(key, tree, revision, fields));
+            history.publish(vec![Change::Put(object)], revision);
+        }
+        let (_, synced) = tokio::sync::watch::channel(true);
+        Views::new(resources.iter().map(|resource| {
+            let group = resource.group_resource();
+            (resource.clone(), View::new(Arc::clone(&history), group, synced.clone()))
+        }))
+    }
+}

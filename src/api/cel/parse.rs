@@ -13,7 +13,8 @@ pub const DEPTH_MAX: u16 = 250;
 /// How long an expression may be, in characters: as cel-go.
 pub const TEXT_MAX: usize = 100_000;
 
-const RESERVED: &[&str] = &[
+/// Words that no identifier may be, besides those of the literals and `in`.
+pub(super) const RESERVED: &[&str] = &[
     "as",
     "break",
     "const",

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::parse::RESERVED;
 use crate::api::tree::Value;
 
 /// The largest request that the estimates reckon with, in bytes: upstream's, so that rules which
@@ -232,36 +233,15 @@ fn size(schema: &Value, key: &str) -> Option<u64> {
     schema.get(key).as_int().map(|n| u64::try_from(n).unwrap_or(0))
 }
 
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
+/// Words that are reserved for the grammar itself.
+const WORDS: [&str; 4] = ["true", "false", "null", "in"];
 
 /// The name by which expressions know a field; none for names that cannot be written.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if WORDS.contains(&name) || RESERVED.contains(&name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::with_capacity(name.len());

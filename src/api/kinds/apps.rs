@@ -9,7 +9,7 @@ use super::core::pod::spec;
 use super::fallback::{self, Fallback};
 use super::table::{AGE, Heading, NAME, columns, number};
 use super::workload::{
-    CONTAINERS, IMAGES, layout, name_warning, spec_with_template as spec_of, template_warnings,
+    CONTAINERS, IMAGES, layout, named_template_warnings, spec_with_template as spec_of,
 };
 use super::{not_yet, selector, text};
 use crate::api::meta::Meta;
@@ -102,9 +102,7 @@ impl Rules for Deployment {
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        let mut told = name_warning(object, old);
-        told.extend(template_warnings(object, old, &["spec", "template"]));
-        told
+        named_template_warnings(object, old)
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {
@@ -178,15 +176,11 @@ impl Rules for ReplicaSet {
         _old: &Value,
         errors: &mut Errors,
     ) {
-        let root = At::root(object);
-        let list = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-        counts(root.field("status"), &list, errors);
+        replica_counts(object, errors);
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        let mut told = name_warning(object, old);
-        told.extend(template_warnings(object, old, &["spec", "template"]));
-        told
+        named_template_warnings(object, old)
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {
@@ -194,8 +188,7 @@ impl Rules for ReplicaSet {
     }
 
     fn fields(&self, object: &Value) -> Fields {
-        let replicas = object.at(&["status", "replicas"]).as_int().unwrap_or(0);
-        vec![("status.replicas", replicas.to_string().into())]
+        replica_fields(object)
     }
 
     fn selectable(&self) -> &[&'static str] {
@@ -209,6 +202,19 @@ impl Rules for ReplicaSet {
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
         replica_row(object, selector::shown(object.at(&["spec", "selector"])), context)
     }
+}
+
+/// Checks the status of kinds that keep a number of pods.
+pub fn replica_counts(object: &Value, errors: &mut Errors) {
+    let root = At::root(object);
+    let list = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    counts(root.field("status"), &list, errors);
+}
+
+/// The fields by which they can be selected.
+pub fn replica_fields(object: &Value) -> Fields {
+    let replicas = object.at(&["status", "replicas"]).as_int().unwrap_or(0);
+    vec![("status.replicas", replicas.to_string().into())]
 }
 
 /// The columns of kinds that keep a number of pods.

@@ -7,7 +7,7 @@ pub mod validate;
 
 use std::sync::Arc;
 
-use super::table;
+use super::{table, tabled};
 use crate::api::codec::{self, FieldValidation};
 use crate::api::jsonpath::Path;
 use crate::api::meta::{GroupResource, Meta, api_version};
@@ -258,7 +258,7 @@ impl Rules for Custom {
     }
 
     fn selected(&self, object: &Value, path: &str) -> String {
-        let value = path.split('.').fold(object, |value, name| value.get(name));
+        let value = tabled::at(object, path);
         if value.is_null() { String::new() } else { shown(value) }
     }
 

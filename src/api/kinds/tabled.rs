@@ -79,14 +79,6 @@ pub fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
     path.split('.').fold(object, |value, field| value.get(field))
 }
 
-/// Hands the place at a path of field names to a function.
-pub fn place(root: At<'_>, path: &str, then: &mut dyn FnMut(At<'_>)) {
-    match path.split_once('.') {
-        Some((field, rest)) => place(root.field(field), rest, then),
-        None => then(root.field(path)),
-    }
-}
-
 impl Cell {
     fn show(self, object: &Value, context: Context) -> Value {
         match self {
@@ -142,7 +134,7 @@ impl Rules for Tabled {
         self.validate(object, errors);
         let root = At::root(object);
         for path in self.immutable {
-            place(root, path, &mut |now| check::immutable(now, at(old, path), errors));
+            root.descend(path, &mut |now| check::immutable(now, at(old, path), errors));
         }
         (self.check_update)(root, old, errors);
     }

@@ -64,6 +64,13 @@ pub fn template_warnings(object: &Value, old: &Value, path: &[&str]) -> Vec<Stri
     warnings::of(At::path(&path.join("."), object.at(path)), true)
 }
 
+/// The same for a kind whose pods bear its name.
+pub fn named_template_warnings(object: &Value, old: &Value) -> Vec<String> {
+    let mut told = name_warning(object, old);
+    told.extend(template_warnings(object, old, &["spec", "template"]));
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,7 +43,7 @@ fn count(number: usize) -> i64 {
 fn cpu_s(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut ticks = fields.split_whitespace().skip(11).map(|field| field.parse::<u32>().ok());
-    Some(f64::from(ticks.next()?? + ticks.next()??) / TICKS_PER_S)
+    Some((f64::from(ticks.next()??) + f64::from(ticks.next()??)) / TICKS_PER_S)
 }
 
 fn kilobytes(status: &str, key: &str) -> Option<i64> {

@@ -10,7 +10,7 @@ use super::body::Body;
 use super::input::Change;
 use super::render::{Include, Renderer};
 use super::request::{RequestInfo, ResourcePath};
-use super::websocket::{Form, Socket};
+use super::websocket::Socket;
 use super::{Front, Upload, input, output};
 use crate::api::selector::FieldSelector;
 use crate::api::status::Status;
@@ -33,25 +33,19 @@ impl Front {
     ) -> Result<Response<Body>, Status> {
         authorize(self, &user, info, path)?;
         let ask = self.ask(user, path)?;
-        if ask.subresource == "log" {
-            let socket = Socket::of(&mut request);
-            let response = self.connect(&ask, info, path, request).await?;
-            return Ok(match socket {
-                Some(socket) => {
-                    let form = socket.log_form();
-                    socket.carry(response, form)
-                }
-                None => response,
-            });
-        }
-        if CONNECTED.contains(&ask.subresource) {
-            return self.connect(&ask, info, path, request).await;
-        }
-        check_served(&ask, info.verb)?;
-        let socket = (info.verb == "watch").then(|| Socket::of(&mut request)).flatten();
-        let mut response = self.served(&ask, info, request).await?;
+        let socket = match (ask.subresource, info.verb) {
+            ("log", _) => Socket::of_bytes(&mut request),
+            ("", "watch") => Socket::of_lines(&mut request),
+            _ => None,
+        };
+        let mut response = if CONNECTED.contains(&ask.subresource) {
+            self.connect(&ask, info, path, request).await?
+        } else {
+            check_served(&ask, info.verb)?;
+            self.served(&ask, info, request).await?
+        };
         if let Some(socket) = socket {
-            response = socket.carry(response, Form::Lines);
+            response = socket.carry(response);
         }
         if let Some(warning) = ask.resource.rules.deprecation() {
             output::warn(response.headers_mut(), &[warning.to_owned()]);

@@ -33,7 +33,7 @@ const HEADERS: [HeaderName; 7] = [
 
 /// What is sent as a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+enum Form {
     /// Each line, as text: a watch.
     Lines,
     /// Bytes as they come: a log.
@@ -48,11 +48,25 @@ pub struct Socket {
     key: String,
     /// The subprotocol that is spoken, where the client asked for any.
     protocol: Option<String>,
+    form: Form,
 }
 
 impl Socket {
-    /// What a request asks for, if it is a WebSocket; the request is then one without it.
-    pub fn of(request: &mut Request<Upload>) -> Option<Self> {
+    /// What a request asks for, if it is a WebSocket that is to carry lines; the request is then
+    /// one without it.
+    pub fn of_lines(request: &mut Request<Upload>) -> Option<Self> {
+        Self::of(request, |_| Form::Lines)
+    }
+
+    /// The same for bytes as they come, in the form that the subprotocol says.
+    pub fn of_bytes(request: &mut Request<Upload>) -> Option<Self> {
+        Self::of(request, |protocol| match protocol {
+            Some("base64.binary.k8s.io") => Form::Base64,
+            _ => Form::Bytes,
+        })
+    }
+
+    fn of(request: &mut Request<Upload>, form: fn(Option<&str>) -> Form) -> Option<Self> {
         let headers = request.headers();
         let upgrade = headers.get(header::UPGRADE)?.to_str().ok()?;
         if !upgrade.eq_ignore_ascii_case("websocket") {
@@ -64,19 +78,12 @@ impl Socket {
         for name in HEADERS {
             request.headers_mut().remove(name);
         }
-        Some(Self { upgrade, key, protocol })
-    }
-
-    /// The form of a log in the subprotocol that was asked for.
-    pub fn log_form(&self) -> Form {
-        match self.protocol.as_deref() {
-            Some("base64.binary.k8s.io") => Form::Base64,
-            _ => Form::Bytes,
-        }
+        let form = form(protocol.as_deref());
+        Some(Self { upgrade, key, protocol, form })
     }
 
     /// Makes an answer the messages of the socket; one that is no success stays as it is.
-    pub fn carry(self, response: Response<Body>, form: Form) -> Response<Body> {
+    pub fn carry(self, response: Response<Body>) -> Response<Body> {
         if !response.status().is_success() {
             return response;
         }
@@ -88,7 +95,7 @@ impl Socket {
         tokio::spawn(async move {
             let Ok(io) = self.upgrade.await else { return };
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None);
-            if let Err(error) = speak(socket.await, body, form).await {
+            if let Err(error) = speak(socket.await, body, self.form).await {
                 tracing::debug!(%error, "a WebSocket broke off");
             }
         });
@@ -144,7 +151,7 @@ where
         .await?;
     // The close is complete when the client has answered it.
     let answered = async { while from.next().await.is_some_and(|message| message.is_ok()) {} };
-    let _ = tokio::time::timeout(limits::REQUEST_DISCARD_TIMEOUT, answered).await;
+    let _ = tokio::time::timeout(limits::STREAM_LINGER, answered).await;
     Ok(())
 }
 

@@ -220,11 +220,8 @@ fn taint(key: &str, effect: &str, now: Wall) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::client::{Gvr, View};
-    use crate::history::{Change, History, Object};
+    use crate::controllers::runner::testing;
 
     fn node(ready: &str, taints: &str) -> Value {
         let text = format!(
@@ -276,7 +273,6 @@ mod tests {
 
     /// A node that was last heard of at `heard`, with a pod that is ready.
     fn views(ready: &str, heard: &str) -> Views {
-        let history = History::new(1, 1 << 20);
         let pressed = if ready == "Unknown" { "Unknown" } else { "False" };
         let node = format!(
             r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":[
@@ -287,20 +283,8 @@ mod tests {
         );
         let pod = r#"{"metadata":{"name":"p","namespace":"x"},"spec":{"nodeName":"n"},
             "status":{"conditions":[{"type":"Ready","status":"True"}]}}"#;
-        let objects = [(&NODES, "", "n", &*node), (&PODS, "x", "p", pod)];
-        for (revision, (resource, namespace, name, text)) in (2..).zip(objects) {
-            let key = Key::new(&resource.group_resource(), namespace, name);
-            let fields = vec![("spec.nodeName", "n".into())];
-            let tree = Value::parse(text.as_bytes()).unwrap();
-            let object = Arc::new(Object::new(key, tree, revision, fields));
-            history.publish(vec![Change::Put(object)], revision);
-        }
-        let (_, synced) = tokio::sync::watch::channel(true);
-        let view = |resource: Gvr| {
-            let seen = View::new(Arc::clone(&history), resource.group_resource(), synced.clone());
-            (resource, seen)
-        };
-        Views::new([NODES, PODS, LEASES].map(view))
+        let fields = || vec![("spec.nodeName", "n".into())];
+        testing::views(&[NODES, PODS, LEASES], [(&NODES, &*node, fields()), (&PODS, pod, fields())])
     }
 
     fn planned(ready: &str, now: i64, since: i64) -> String {

@@ -1,34 +1,18 @@
 //! Plans for Secrets that are credentials, from views that are given as JSON.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::api::meta::Key;
-use crate::client::{Gvr, Verb, View};
-use crate::history::{Change, History, Object};
+use crate::client::Verb;
+use crate::controllers::runner::testing;
 
 const NOW: &str = "2026-11-20T12:00:00Z";
 
 /// Views of secrets and accounts, given as JSON.
 fn views(secrets: &[&str], accounts: &[&str]) -> Views {
-    let history = History::new(1, 64 << 10);
-    let mut revision = 1;
-    for (gvr, texts) in [(&SECRETS, secrets), (&SERVICEACCOUNTS, accounts)] {
-        for text in texts {
-            let tree = Value::parse(text.as_bytes()).unwrap();
-            let key = Key::new(&gvr.group_resource(), tree.namespace(), tree.name());
-            let kind = tree.get("type").str().into();
-            revision += 1;
-            let object = Arc::new(Object::new(key, tree, revision, vec![("type", kind)]));
-            history.publish(vec![Change::Put(object)], revision);
-        }
-    }
-    let (_, synced) = tokio::sync::watch::channel(true);
-    let view = |gvr: Gvr| {
-        let view = View::new(Arc::clone(&history), gvr.group_resource(), synced.clone());
-        (gvr, view)
-    };
-    Views::new([SECRETS, SERVICEACCOUNTS].map(view))
+    let kind = |text: &str| Value::parse(text.as_bytes()).unwrap().get("type").str().into();
+    let secrets = secrets.iter().map(|text| (&SECRETS, *text, vec![("type", kind(text))]));
+    let accounts = accounts.iter().map(|text| (&SERVICEACCOUNTS, *text, Vec::new()));
+    testing::views(&[SECRETS, SERVICEACCOUNTS], secrets.chain(accounts))
 }
 
 fn key(name: &str) -> Key {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
-use super::tunnel::LINGER;
 use super::{Output, Wanted, Wire, terminal_size};
+use crate::limits::STREAM_LINGER;
 use crate::node::spdy::{self, Connection, Sender, SpdyError, Stream};
 use crate::runtime::TerminalSize;
 
@@ -96,7 +96,7 @@ where
         ended = &mut driver => return ended,
     }
     // What was sent last must not be cut off by closing while the client still talks.
-    let _ = tokio::time::timeout(LINGER, driver).await;
+    let _ = tokio::time::timeout(STREAM_LINGER, driver).await;
     Ok(())
 }
 

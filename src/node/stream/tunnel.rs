@@ -1,7 +1,5 @@
 //! A byte stream inside WebSocket messages: how newer clients send SPDY for port-forward.
 
-use std::time::Duration;
-
 use bytes::BytesMut;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -10,10 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::limits::STREAM_CHUNK_BYTES_MAX;
-
-/// How long the end of a connection may take after the last byte.
-pub const LINGER: Duration = Duration::from_secs(5);
+use crate::limits::{STREAM_CHUNK_BYTES_MAX, STREAM_LINGER};
 
 /// Unpacks a WebSocket into the byte stream that its messages carry; the second part must be
 /// awaited and ends with either side.
@@ -60,7 +55,7 @@ where
         ended = &mut inward => ended,
         ended = outward => {
             ended?;
-            let _ = tokio::time::timeout(LINGER, inward).await;
+            let _ = tokio::time::timeout(STREAM_LINGER, inward).await;
             Ok(())
         }
     }

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::{Output, Wanted, Wire, terminal_size};
-use crate::limits::{STREAM_CHUNK_BYTES_MAX, WEBSOCKET_MESSAGE_BYTES_MAX};
+use crate::limits::{STREAM_CHUNK_BYTES_MAX, STREAM_LINGER, WEBSOCKET_MESSAGE_BYTES_MAX};
 use crate::runtime::TerminalSize;
 
 const STDIN: u8 = 0;
@@ -119,7 +119,7 @@ where
     to.send(Message::Close(Some(reason))).await?;
     // The close is complete when the client has answered it.
     let answered = async { while from.next().await.is_some_and(|message| message.is_ok()) {} };
-    let _ = tokio::time::timeout(super::tunnel::LINGER, answered).await;
+    let _ = tokio::time::timeout(STREAM_LINGER, answered).await;
     Ok(())
 }
 

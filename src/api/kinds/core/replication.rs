@@ -1,12 +1,14 @@
 //! ReplicationControllers and PodTemplates: what there was before ReplicaSets.
 
-use crate::api::kinds::apps::{counts, lasting_template, replica_columns, replica_row, selected};
+use crate::api::kinds::apps::{
+    lasting_template, replica_columns, replica_counts, replica_fields, replica_row, selected,
+};
 use crate::api::kinds::check::{self, At, Rule};
 use crate::api::kinds::core::pod::{defaults, spec};
 use crate::api::kinds::fallback::{self, Fallback};
 use crate::api::kinds::not_yet;
 use crate::api::kinds::table::{self, Heading, NAME, columns};
-use crate::api::kinds::workload::{layout, name_warning, template_warnings};
+use crate::api::kinds::workload::{layout, named_template_warnings, template_warnings};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, ScalePaths, ScaleSelector};
 use crate::api::selector::LabelSelector;
@@ -70,15 +72,11 @@ impl Rules for ReplicationController {
         _old: &Value,
         errors: &mut Errors,
     ) {
-        let root = At::root(object);
-        let list = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-        counts(root.field("status"), &list, errors);
+        replica_counts(object, errors);
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
-        let mut told = name_warning(object, old);
-        told.extend(template_warnings(object, old, &["spec", "template"]));
-        told
+        named_template_warnings(object, old)
     }
 
     fn counts_generations(&self, _object: &Value) -> bool {
@@ -99,8 +97,7 @@ impl Rules for ReplicationController {
     }
 
     fn fields(&self, object: &Value) -> Fields {
-        let replicas = object.at(&["status", "replicas"]).as_int().unwrap_or(0);
-        vec![("status.replicas", replicas.to_string().into())]
+        replica_fields(object)
     }
 
     fn selectable(&self) -> &[&'static str] {
