@@ -102,7 +102,10 @@ fn an_empty_list_is_owned_by_who_was_before() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(512)
+    })]
 
     #[test]
     fn sets_obey_the_laws_of_sets(a in set(), b in set(), c in set()) {
