@@ -12,6 +12,7 @@
 
 mod action;
 mod charge;
+mod components;
 mod create;
 mod delete;
 mod evict;

@@ -7,3 +7,4 @@ mod lists;
 mod protocol;
 mod rules;
 mod shapes;
+mod subresources;

@@ -31,6 +31,7 @@ mod readme;
 mod registry;
 mod rolling;
 mod runtime;
+mod tests;
 mod tidy;
 mod traps;
 mod watch;

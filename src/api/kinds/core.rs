@@ -1,6 +1,7 @@
 //! The core group's kinds.
 
 pub mod account;
+pub mod component;
 pub mod config;
 pub mod endpoints;
 pub mod event;

@@ -55,6 +55,8 @@ pub struct Tabled {
     pub columns: &'static [(Heading, Cell)],
     /// What is said of a kind that nothing in rk acts on yet.
     pub unserved: &'static str,
+    /// What is said of every use of a kind that is on its way out.
+    pub deprecation: Option<&'static str>,
 }
 
 impl Tabled {
@@ -71,6 +73,7 @@ impl Tabled {
         selectable: &[],
         columns: &[(NAME, Cell::Name), (AGE, Cell::Age)],
         unserved: "",
+        deprecation: None,
     };
 }
 
@@ -145,6 +148,10 @@ impl Rules for Tabled {
 
     fn warnings(&self, _object: &Value, _old: &Value) -> Vec<String> {
         Some(self.unserved.to_owned()).filter(|text| !text.is_empty()).into_iter().collect()
+    }
+
+    fn deprecation(&self) -> Option<&'static str> {
+        self.deprecation
     }
 
     fn fields(&self, object: &Value) -> Fields {

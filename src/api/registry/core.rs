@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Subresource;
 use super::row::{Group, Row, SCALE, STATUS};
 use crate::api::kinds::core::{
-    account, config, endpoints, event, limit_range, namespace, node, pod, quota, replication,
-    service,
+    account, component, config, endpoints, event, limit_range, namespace, node, pod, quota,
+    replication, service,
 };
 use crate::api::kinds::storage;
 
@@ -32,6 +32,14 @@ const ROWS: &[Row] = &[
         ..Row::CLUSTER
     },
     Row { kind: "Binding", plural: "bindings", verbs: &["create"], ..Row::NAMESPACED },
+    Row {
+        kind: "ComponentStatus",
+        plural: "componentstatuses",
+        short: &["cs"],
+        verbs: &["get", "list"],
+        rules: || Arc::new(component::COMPONENT_STATUS),
+        ..Row::CLUSTER
+    },
     Row {
         kind: "Service",
         plural: "services",

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::options::{ListOptions, State, too_large};
-use super::{Ask, Engine};
+use super::{Ask, Engine, components};
 use crate::api::registry::Resource;
 use crate::api::selector::{FieldSelector, LabelSelector};
 use crate::api::status::{Details, Status};
@@ -40,7 +40,11 @@ impl Engine {
         if let State::NotOlderThan(asked) | State::Exact(asked) = state {
             self.check_reached(asked)?;
         }
-        self.history.get(&ask.key()).ok_or_else(|| ask.not_found())
+        let found = match components::make(&ask.resource) {
+            true => components::one(ask),
+            false => self.history.get(&ask.key()),
+        };
+        found.ok_or_else(|| ask.not_found())
     }
 
     /// Lists objects.
@@ -51,6 +55,16 @@ impl Engine {
     pub fn list(&self, ask: &Ask, options: &ListOptions) -> Result<List, Status> {
         check_fields(&ask.resource, &options.fields)?;
         let filter = Filter::new(ask, &options.labels, &options.fields);
+        if components::make(&ask.resource) {
+            let mut page = Page::new(0);
+            page.fill(components::all(&ask.resource).iter(), &filter);
+            return Ok(List {
+                revision: 0,
+                items: page.items,
+                remaining: None,
+                resume: String::new(),
+            });
+        }
         let (snapshot, from) = self.state(ask, options)?;
         let mut page = Page::new(options.limit);
         match from {

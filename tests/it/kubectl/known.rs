@@ -13,14 +13,10 @@ pub struct Known {
     pub reason: &'static str,
 }
 
-/// Kinds that are not served yet.
-const KINDS: &[&str] = &["componentstatuses"];
-const LATER: &str = "these kinds come with later issues";
 const ROLES: &str = "the roles of controllers that are to come, and of rk's own, differ";
 
 /// All that are meant.
 pub const KNOWN: &[Known] = &[
-    Known { command: "kubectl api-resources", lines: KINDS, reason: LATER },
     Known {
         command: "kubectl version",
         lines: &["Server Version: v1.37.2"],

@@ -114,3 +114,25 @@ fn services_follow_their_pods() {
     world.kubectl("rollout status deployment/many --timeout=60s").ok();
     curl(&world, &url).unwrap_err();
 }
+
+#[test]
+fn pods_and_services_are_proxied() {
+    let world = World::far();
+    world.pod("web", SERVER_SCRIPT);
+    service(&world, "web", json!({"selector": {"app": "web"}}));
+    let space = "/api/v1/namespaces/default";
+    let ask = |path: &str| world.kubectl(&format!("get --raw {space}/{path}"));
+    for path in ["pods/web:8080/proxy/f", "pods/http:web:8080/proxy/f", "services/web:80/proxy/f"] {
+        let page = eventually(path, || match ask(path) {
+            ran if ran.status.success() => Ok(ran.out),
+            ran => Err(ran.err),
+        });
+        assert_eq!(page, "web\n", "{path}");
+    }
+    let said = ask("pods/web:8080/proxy/none").fails();
+    assert!(said.contains("the server could not find the requested resource"), "{said}");
+    let said = ask("services/web:81/proxy/f").fails();
+    assert!(said.contains("no service port \"81\" found for service \"web\""), "{said}");
+    let said = ask("pods/none:8080/proxy/f").fails();
+    assert!(said.contains("pods \"none\" not found"), "{said}");
+}
