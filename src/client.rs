@@ -94,6 +94,17 @@ resources! {
     CRONJOBS = "batch", "v1", "cronjobs";
     /// ClusterRoles.
     CLUSTERROLES = "rbac.authorization.k8s.io", "v1", "clusterroles";
+    /// IPAddresses.
+    IPADDRESSES = "networking.k8s.io", "v1", "ipaddresses";
+    /// ServiceCIDRs.
+    SERVICECIDRS = "networking.k8s.io", "v1", "servicecidrs";
+    /// FlowSchemas.
+    FLOWSCHEMAS = "flowcontrol.apiserver.k8s.io", "v1", "flowschemas";
+    /// PriorityLevelConfigurations.
+    PRIORITYLEVELCONFIGURATIONS =
+        "flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations";
+    /// APIServices.
+    APISERVICES = "apiregistration.k8s.io", "v1", "apiservices";
     /// CustomResourceDefinitions.
     CUSTOMRESOURCEDEFINITIONS = "apiextensions.k8s.io", "v1", "customresourcedefinitions";
 }

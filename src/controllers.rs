@@ -5,9 +5,11 @@
 //! two calls.
 
 mod account;
+mod addresses;
 mod aggregation;
 mod backends;
 mod calls;
+mod conditions;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -15,6 +17,7 @@ mod disruption;
 mod endpoints;
 mod endpointslice;
 mod everything;
+mod flow;
 mod garbage;
 mod history;
 mod job;
@@ -24,6 +27,7 @@ mod node;
 mod pods;
 mod queue;
 mod quota;
+mod registration;
 mod replicaset;
 mod runner;
 mod slices;
@@ -60,6 +64,10 @@ fn table(settings: &Settings) -> Vec<Controller> {
         tokens::of_accounts(settings.server_authority.clone()),
         tokens::cleaner(),
         aggregation::controller(),
+        addresses::addresses(),
+        addresses::ranges(),
+        flow::controller(),
+        registration::controller(),
         replicaset::controller(),
         replicaset::replication(),
         deployment::controller(),

@@ -399,6 +399,14 @@ impl Registry {
         self.iter().find(|r| r.storage == *storage)
     }
 
+    /// Group and version of everything that is built in, in order.
+    pub fn versions(&self) -> Vec<(String, String)> {
+        let built_in = self.iter().filter(|resource| !resource.custom);
+        let mut found: Vec<_> = built_in.map(|r| (r.group.clone(), r.version.clone())).collect();
+        found.dedup();
+        found
+    }
+
     /// All resources, in order of group, version and plural.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.resources.values()

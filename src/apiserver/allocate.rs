@@ -5,6 +5,7 @@
 //! given twice; a write that fails or is a dry run needs no undoing, and a deletion no release.
 
 mod families;
+mod supply;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -18,13 +19,13 @@ use crate::api::meta::GroupResource;
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 use crate::history::{Cursor, History};
-use crate::limits;
 use crate::util::id;
+use supply::Supply;
 
 /// Where addresses and ports come from.
 #[derive(Debug, Clone)]
 pub struct Ranges {
-    /// Cluster addresses.
+    /// Cluster addresses, besides those of ServiceCIDRs.
     pub services: Ipv4Net,
     /// Node ports.
     pub node_ports: RangeInclusive<u16>,
@@ -92,9 +93,10 @@ impl Allocator {
 
     fn address(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
         let given = service.at(&["spec", "clusterIP"]).str().to_owned();
+        let supply = Supply::of(&taken.history, self.ranges.services);
         let chosen = match &*given {
-            "" => self.free_address(taken).ok_or_else(|| "range is full".to_owned()),
-            given => self.check_address(taken, given),
+            "" => supply.any(&taken.addresses).ok_or_else(|| "range is full".to_owned()),
+            given => supply.named(&taken.addresses, given),
         };
         match chosen {
             Ok(address) => {
@@ -112,38 +114,6 @@ impl Allocator {
                 errors.invalid("spec.clusterIPs", &vec![given.into()].into(), &why);
             }
         }
-    }
-
-    fn check_address(&self, taken: &Taken, given: &str) -> Result<Ipv4Addr, String> {
-        let range = &self.ranges.services;
-        let inside = given.parse().ok().filter(|ip: &Ipv4Addr| {
-            range.contains(ip) && *ip != range.network() && *ip != range.broadcast()
-        });
-        let Some(address) = inside else {
-            return Err(format!(
-                "the provided IP ({given}) is not in the valid range. The range of valid IPs is \
-                 {range}"
-            ));
-        };
-        match taken.addresses.contains(&address.to_bits()) {
-            true => Err("provided IP is already allocated".into()),
-            false => Ok(address),
-        }
-    }
-
-    /// A free address. The low end of the range is left to those who ask for an address by name,
-    /// as long as there are others.
-    fn free_address(&self, taken: &Taken) -> Option<Ipv4Addr> {
-        let (low, high) =
-            (self.ranges.services.network().to_bits(), self.ranges.services.broadcast().to_bits());
-        let size = high.saturating_sub(low + 1);
-        let reserved =
-            (size / 16).clamp(limits::STATIC_BAND_MIN, limits::STATIC_BAND_MAX).min(size);
-        let free = |address: &u32| !taken.addresses.contains(address);
-        scattered(low + 1 + reserved, size - reserved)
-            .find(free)
-            .or_else(|| scattered(low + 1, reserved).find(free))
-            .map(Ipv4Addr::from_bits)
     }
 
     fn ports(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
@@ -398,5 +368,40 @@ mod tests {
         drop(allocator.allocate(&mut first.clone(), Some(&first)).await.unwrap());
         let mut outside = service(r#"{"spec":{"clusterIP":"10.44.0.1"}}"#);
         assert!(allocator.allocate(&mut outside, None).await.is_err());
+    }
+
+    /// Stores an object of the networking group.
+    fn network(history: &History, plural: &str, text: &str, revision: u64) {
+        let tree = Value::parse(text.as_bytes()).unwrap();
+        let name = tree.at(&["metadata", "name"]).str().to_owned();
+        let key = Key::new(&GroupResource::new("networking.k8s.io", plural), "", &name);
+        let object = Object::new(key, tree, revision, Vec::new());
+        history.publish(vec![Change::Put(Arc::new(object))], revision);
+    }
+
+    #[tokio::test]
+    async fn ready_ranges_add_addresses_and_reserved_ones_are_left() {
+        let history = History::new(1, 1 << 20);
+        let allocator = Allocator::new(Arc::clone(&history), ranges());
+        let asks = |address: &str| service(&format!(r#"{{"spec":{{"clusterIP":"{address}"}}}}"#));
+        let range = |status: &str| {
+            format!(
+                r#"{{"metadata":{{"name":"more"}},"spec":{{"cidrs":["10.99.0.0/30","fd00::/112"]}},
+                "status":{{"conditions":[{{"type":"Ready","status":"{status}"}}]}}}}"#
+            )
+        };
+        network(&history, "servicecidrs", &range("False"), 2);
+        assert!(allocator.allocate(&mut asks("10.99.0.1"), None).await.is_err());
+        network(&history, "servicecidrs", &range("True"), 3);
+        assert!(allocator.allocate(&mut asks("10.99.0.1"), None).await.is_ok());
+        network(&history, "ipaddresses", r#"{"metadata":{"name":"10.99.0.1"}}"#, 4);
+        assert!(allocator.allocate(&mut asks("10.99.0.1"), None).await.is_err(), "reserved");
+        for (revision, host) in (5..).zip(1..=6) {
+            let one = asks(&format!("10.43.0.{host}"));
+            store(&history, &format!("s{host}"), &one, revision);
+        }
+        let mut any = service(r#"{"spec":{"type":"ClusterIP"}}"#);
+        drop(allocator.allocate(&mut any, None).await.unwrap());
+        assert_eq!(any.at(&["spec", "clusterIP"]).str(), "10.99.0.2", "its own range is full");
     }
 }

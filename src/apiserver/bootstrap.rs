@@ -1,8 +1,12 @@
 //! The objects that every cluster has: the initial namespaces, the roles and bindings, the priority
-//! classes of the system, the Service by which pods reach the API server, and the one by which they
-//! reach the cluster's DNS.
+//! classes of the system, its flow schemas and levels, what is registered, the range of cluster
+//! addresses, the Service by which pods reach the API server, and the one by which they reach the
+//! cluster's DNS.
 //!
 //! They are made at start, before the server says that it is ready, and again whenever one goes.
+
+mod flow;
+mod registration;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -15,7 +19,8 @@ use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::auth::policy;
 use crate::client::{
-    CONFIGMAPS, Client, ENDPOINTS, ENDPOINTSLICES, Gvr, NAMESPACES, PRIORITYCLASSES, SERVICES, View,
+    APISERVICES, CONFIGMAPS, Client, ENDPOINTS, ENDPOINTSLICES, FLOWSCHEMAS, Gvr, NAMESPACES,
+    PRIORITYCLASSES, PRIORITYLEVELCONFIGURATIONS, SERVICECIDRS, SERVICES, View,
 };
 use crate::limits;
 
@@ -30,6 +35,10 @@ pub struct Settings {
     pub service_address: Ipv4Addr,
     /// The ClusterIP of the cluster's DNS.
     pub dns_address: Ipv4Addr,
+    /// The addresses of Services.
+    pub service_cidr: String,
+    /// Group and version of everything that is built in.
+    pub served: Vec<(String, String)>,
     /// The authority that signs clients' certificates, as PEM.
     pub client_authority: String,
     /// The authority that signs proxies' certificates, as PEM.
@@ -80,7 +89,8 @@ pub async fn ensure(client: &dyn Client, settings: &Settings) -> Result<(), Stat
 
 /// Makes again what goes missing, until the future is dropped.
 pub async fn keep(client: Arc<dyn Client>, settings: Settings) {
-    const WATCHED: [Gvr; 5] = [NAMESPACES, SERVICES, ENDPOINTS, ENDPOINTSLICES, CONFIGMAPS];
+    const WATCHED: [Gvr; 6] =
+        [NAMESPACES, SERVICES, ENDPOINTS, ENDPOINTSLICES, CONFIGMAPS, SERVICECIDRS];
     let wanted = wanted(&settings);
     let watched = WATCHED.iter().map(|resource| {
         let own: Vec<&Wanted> = wanted.iter().filter(|w| w.resource == *resource).collect();
@@ -142,6 +152,12 @@ fn wanted(settings: &Settings) -> Vec<Wanted> {
     });
     let mut wanted: Vec<Wanted> = namespaces.into_iter().chain(roles).collect();
     wanted.extend(SYSTEM_CLASSES.iter().map(priority_class));
+    let left =
+        |resource: Gvr| move |object| Wanted { resource: resource.clone(), object, repair: leave };
+    wanted.extend(flow::levels().map(left(PRIORITYLEVELCONFIGURATIONS)));
+    wanted.extend(flow::schemas().map(left(FLOWSCHEMAS)));
+    wanted.extend(registration::local(&settings.served).into_iter().map(left(APISERVICES)));
+    wanted.push(left(SERVICECIDRS)(range(settings)));
     wanted.extend(kubernetes(settings));
     wanted.push(Wanted { resource: SERVICES, object: dns(settings), repair: leave });
     wanted.push(Wanted { resource: CONFIGMAPS, object: authentication(settings), repair: restore });
@@ -178,6 +194,14 @@ fn priority_class(class: &SystemClass) -> Wanted {
     made.set("value", class.value);
     made.set("description", class.description);
     Wanted { resource: PRIORITYCLASSES, object: made, repair: leave }
+}
+
+/// The addresses that this server gives to Services, as an object.
+fn range(settings: &Settings) -> Value {
+    let mut range = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
+    let cidrs = vec![settings.service_cidr.as_str().into()];
+    range.set("spec", Value::from([("cidrs", cidrs.into())]));
+    range
 }
 
 /// `default/kubernetes`, its Endpoints and its EndpointSlice.

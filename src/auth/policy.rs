@@ -151,6 +151,8 @@ const CONTROLLERS: &[On] = &[
     On("create", "coordination.k8s.io", "leases", ""),
     On("create", "discovery.k8s.io", "endpointslices", ""),
     On("create", "events.k8s.io", "events", ""),
+    On("create", "networking.k8s.io", "ipaddresses", ""),
+    On("create", "apiregistration.k8s.io", "apiservices", ""),
 ];
 
 const SCHEDULER: &[On] = &[

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::calls;
+use super::conditions::condition;
 use super::everything::Everything;
 use super::queue::{Outcome, Queue};
 use crate::api::meta::{Key, Meta};
 use crate::api::status::Status;
-use crate::api::time;
 use crate::api::tree::Value;
 use crate::client::{Client, NAMESPACES, PODS};
 use crate::history::Object;
@@ -134,7 +134,9 @@ async fn report(
     let old = namespace.at(&["status", "conditions"]);
     let conditions: Vec<Value> = verdicts(left)
         .into_iter()
-        .map(|(type_, status, reason, message)| condition(old, type_, status, reason, &message))
+        .map(|(type_, status, reason, message)| {
+            condition(old, clock::now(), type_, status, (reason, &message))
+        })
         .collect();
     wanted.entry("status").set("phase", "Terminating");
     wanted.entry("status").set("conditions", conditions);
@@ -198,20 +200,6 @@ fn verdicts(left: &Left) -> [Verdict; 5] {
         ("NamespaceContentRemaining", content.0, content.1, content.2),
         ("NamespaceFinalizersRemaining", finalizers.0, finalizers.1, finalizers.2),
     ]
-}
-
-fn condition(old: &Value, type_: &str, status: bool, reason: &str, message: &str) -> Value {
-    let status = if status { "True" } else { "False" };
-    let known = old.items().iter().find(|c| c.get("type").str() == type_);
-    let since = known.filter(|c| c.get("status").str() == status);
-    let since = since.map(|c| c.get("lastTransitionTime").clone());
-    Value::from([
-        ("type", type_.into()),
-        ("status", status.into()),
-        ("reason", reason.into()),
-        ("message", message.into()),
-        ("lastTransitionTime", since.unwrap_or_else(|| time::format(clock::now()).into())),
-    ])
 }
 
 /// Takes our finalizer off; with the last one the server removes the namespace.

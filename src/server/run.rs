@@ -153,6 +153,8 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
         port: settings.listen.port(),
         service_address: settings.api_service(),
         dns_address: settings.network.cluster_dns,
+        service_cidr: settings.network.service_cidr.to_string(),
+        served: engine.registry().versions(),
         client_authority: pki.client.certificate_pem().to_owned(),
         request_header_authority: pki.request_header.certificate_pem().to_owned(),
     };

@@ -7,4 +7,5 @@ mod lists;
 mod protocol;
 mod rules;
 mod shapes;
+mod startup;
 mod subresources;

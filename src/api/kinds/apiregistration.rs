@@ -4,12 +4,14 @@
 use super::check::{At, Rule};
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
+use super::text;
 use crate::api::meta::Meta;
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
 /// APIServices.
 pub const API_SERVICE: Tabled = Tabled {
+    name: text::path_segment,
     rules: &[
         ("spec.version", Rule::Required("")),
         ("spec.service?.name", Rule::Required("")),
@@ -31,7 +33,7 @@ fn service(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
     let (group, version) = (spec.get("group").str(), spec.get("version").str());
     let wanted = format!("{version}.{group}");
-    if root.value().name() != wanted.trim_end_matches('.') && root.value().name() != wanted {
+    if root.value().name() != wanted {
         let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
         errors.invalid("metadata.name", &root.value().name().into(), &why);
     }

@@ -237,7 +237,6 @@ pub const IP_ADDRESS: Tabled = Tabled {
         (("ParentRef", "string", 0, "Who has the address."), Cell::Made(parent)),
         (AGE, Cell::Age),
     ],
-    unserved: "rk stores IPAddresses, but does not look at them when it gives Services theirs yet",
     ..Tabled::PLAIN
 };
 
@@ -274,7 +273,6 @@ pub const SERVICE_CIDR: Tabled = Tabled {
         (("CIDRs", "string", 0, "The addresses of services."), Cell::Made(cidrs)),
         (AGE, Cell::Age),
     ],
-    unserved: "rk stores ServiceCIDRs, but gives Services addresses of --service-cidr alone yet",
     ..Tabled::PLAIN
 };
 
