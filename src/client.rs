@@ -92,6 +92,16 @@ resources! {
     JOBS = "batch", "v1", "jobs";
     /// CronJobs.
     CRONJOBS = "batch", "v1", "cronjobs";
+    /// CertificateSigningRequests.
+    CERTIFICATESIGNINGREQUESTS = "certificates.k8s.io", "v1", "certificatesigningrequests";
+    /// ClusterTrustBundles.
+    CLUSTERTRUSTBUNDLES = "certificates.k8s.io", "v1", "clustertrustbundles";
+    /// PodCertificateRequests.
+    PODCERTIFICATEREQUESTS = "certificates.k8s.io", "v1", "podcertificaterequests";
+    /// SubjectAccessReviews.
+    SUBJECTACCESSREVIEWS = "authorization.k8s.io", "v1", "subjectaccessreviews";
+    /// ClusterRoleBindings.
+    CLUSTERROLEBINDINGS = "rbac.authorization.k8s.io", "v1", "clusterrolebindings";
     /// ClusterRoles.
     CLUSTERROLES = "rbac.authorization.k8s.io", "v1", "clusterroles";
     /// IPAddresses.

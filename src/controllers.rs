@@ -9,6 +9,7 @@ mod addresses;
 mod aggregation;
 mod backends;
 mod calls;
+mod certificates;
 mod conditions;
 mod cronjob;
 mod daemonset;
@@ -44,6 +45,7 @@ use crate::client::Client;
 use crate::limits;
 use crate::util::backoff::Backoff;
 use crate::util::clock;
+pub use certificates::Signer;
 use everything::Everything;
 use runner::Controller;
 
@@ -54,6 +56,8 @@ pub struct Settings {
     pub server_authority: String,
     /// Address and prefix length of all pods.
     pub cluster_cidr: (Ipv4Addr, u8),
+    /// What signs requests for certificates.
+    pub signer: Signer,
 }
 
 /// All controllers but those that look at every resource.
@@ -64,6 +68,11 @@ fn table(settings: &Settings) -> Vec<Controller> {
         tokens::of_accounts(settings.server_authority.clone()),
         tokens::cleaner(),
         aggregation::controller(),
+        certificates::approver(),
+        certificates::signing(settings.signer.clone()),
+        certificates::cleaner(),
+        certificates::pod_cleaner(),
+        certificates::publisher(settings.server_authority.clone()),
         addresses::addresses(),
         addresses::ranges(),
         flow::controller(),

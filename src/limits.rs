@@ -34,6 +34,15 @@ pub const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
 pub const LEAF_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// How far a certificate's validity reaches back, for machines whose clocks lag.
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
+/// The same of certificates that are asked for through the API, as upstream has it; less than the
+/// shortest lifetime that may be asked for.
+pub const REQUESTED_BACKDATE: Duration = Duration::from_secs(5 * 60);
+/// The longest that such a certificate is valid, and how long where nothing is asked.
+pub const REQUESTED_LIFETIME_MAX: Duration = Duration::from_secs(365 * 86_400);
+/// The shortest.
+pub const REQUESTED_LIFETIME_MIN: Duration = Duration::from_secs(10 * 60);
+/// Below this, what it reaches back is not taken off its end.
+pub const REQUESTED_LIFETIME_SHORT: Duration = Duration::from_secs(8 * 3600);
 // net
 
 /// Clients with affinity that the kernel remembers at a time, some 100 bytes each; further ones are

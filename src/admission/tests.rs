@@ -6,6 +6,7 @@ use crate::api::registry::{Plain, Scope};
 use crate::api::schema::Schema;
 use crate::auth::{Authorization, MASTERS};
 use crate::history::{Change, History, Object};
+use crate::util::clock::{self, Wall};
 
 fn resource(group: &str, plural: &str, scope: Scope) -> Arc<Resource> {
     Arc::new(Resource {
@@ -710,6 +711,39 @@ fn a_bundle_of_trust_is_published_by_who_may_attest_for_its_signer() {
     let old = Value::parse(owned.as_bytes()).unwrap();
     let update = Ask { operation: Operation::Update, old: Some(&old), user: user(), ..master };
     assert_eq!(world.validate(&update, bundle), Ok(()), "it still says the same");
+}
+
+#[test]
+fn a_pod_s_certificate_is_issued_now_by_who_may_sign() {
+    let world = world();
+    let what = ("certificates.k8s.io", "podcertificaterequests", "status");
+    let old = r#"{"metadata":{"name":"p"},"spec":{"signerName":"a.b/c"}}"#;
+    let old = Value::parse(old.as_bytes()).unwrap();
+    let issued = |at: Wall| {
+        let mut new = old.clone();
+        new.entry("status").set("notBefore", crate::api::time::format(at));
+        new.to_string()
+    };
+    let update = |user: UserInfo| Ask {
+        what,
+        operation: Operation::Update,
+        name: "p",
+        old: Some(&old),
+        user,
+        ..Ask::create("", "")
+    };
+    let said = world.refused(&update(UserInfo::system("jane", &[])), &issued(clock::now()));
+    assert!(
+        said.contains("User \"jane\" is not permitted to \"sign\" for signer \"a.b/c\""),
+        "{said}"
+    );
+    let master = update(UserInfo::system("admin", &[MASTERS]));
+    assert_eq!(world.validate(&master, &issued(clock::now())), Ok(()));
+    let hour = std::time::Duration::from_secs(3600);
+    for time in [clock::now().before(hour), clock::now().after(hour)] {
+        let said = world.refused(&master, &issued(time));
+        assert!(said.contains("within 5 minutes of kube-apiserver's current time"), "{said}");
+    }
 }
 
 #[test]

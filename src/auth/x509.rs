@@ -1,9 +1,7 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 
 use rustls::pki_types::CertificateDer;
-use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::der_parser::oid;
-use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::UserInfo;
@@ -12,7 +10,8 @@ use super::UserInfo;
 pub fn user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?;
+    // Of several names the last, as upstream.
+    let name = subject.iter_common_name().last()?.as_str().ok()?;
     if name.is_empty() {
         return None;
     }
@@ -21,17 +20,6 @@ pub fn user(certificate: &CertificateDer<'_>) -> Option<UserInfo> {
     let uid = subject.iter_by_oid(&oid!(1.3.6.1.4.1.57683.2)).next();
     let uid = uid.and_then(|uid| uid.as_str().ok()).unwrap_or_default();
     Some(UserInfo { uid: uid.to_owned(), ..UserInfo::system(name, &groups) })
-}
-
-/// The groups that a request for a certificate, in PEM, asks for; `None` when it is no request.
-pub fn requested_groups(pem: &[u8]) -> Option<Vec<String>> {
-    let (_, pem) = parse_x509_pem(pem).ok()?;
-    if pem.label != "CERTIFICATE REQUEST" {
-        return None;
-    }
-    let (_, request) = X509CertificationRequest::from_der(&pem.contents).ok()?;
-    let organizations = request.certification_request_info.subject.iter_organization();
-    Some(organizations.filter_map(|o| o.as_str().ok()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]

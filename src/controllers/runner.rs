@@ -50,21 +50,32 @@ pub struct Told {
     pub failure_prefix: &'static str,
 }
 
-/// Two calls, the second made from what the first was answered.
+/// A call, and what follows from what it is answered.
 pub struct Sequel {
     first: Call,
-    then: Box<dyn FnOnce(&Value) -> Call + Send>,
+    then: Box<dyn FnOnce(&Value) -> Next + Send>,
+}
+
+/// What follows an answer.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing.
+    Done,
+    /// A last call.
+    Call(Call),
+    /// A call whose answer tells how to go on.
+    Sequel(Sequel),
 }
 
 impl Sequel {
     /// A call, and what makes the next one from its answer.
-    pub fn new(first: Call, then: impl FnOnce(&Value) -> Call + Send + 'static) -> Self {
+    pub fn new(first: Call, then: impl FnOnce(&Value) -> Next + Send + 'static) -> Self {
         Self { first, then: Box::new(then) }
     }
 
-    /// Both calls, the first being answered so.
+    /// The call, and what follows where it is answered so.
     #[cfg(test)]
-    pub fn answered(self, answer: &Value) -> (Call, Call) {
+    pub fn answered(self, answer: &Value) -> (Call, Next) {
         (self.first, (self.then)(answer))
     }
 }
@@ -80,7 +91,7 @@ impl fmt::Debug for Sequel {
 pub struct Plan {
     /// Calls in any order; the first failure ends the plan.
     pub calls: Vec<Step>,
-    /// Pairs of calls, each pair after the one before it, once `calls` have succeeded.
+    /// Calls that follow from answers, one sequel after the other, once `calls` have succeeded.
     pub sequels: Vec<Sequel>,
     /// Calls in this order, after the others succeeded.
     pub then: Vec<Step>,
@@ -261,9 +272,14 @@ impl Shell<'_> {
             results.into_iter().collect::<Result<Vec<Value>, Status>>()?;
             batch = (batch * 2).min(limits::RECONCILE_CALLS_MAX);
         }
-        for Sequel { first, then } in sequels {
-            let answer = self.step(first.into()).await?;
-            self.step(then(&answer).into()).await?;
+        for sequel in sequels {
+            let mut next = Next::Sequel(sequel);
+            while let Next::Sequel(Sequel { first, then }) = next {
+                next = then(&self.step(first.into()).await?);
+            }
+            if let Next::Call(last) = next {
+                self.step(last.into()).await?;
+            }
         }
         for step in then {
             self.step(step).await?;

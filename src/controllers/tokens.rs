@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::calls;
-use super::runner::{self, Controller, Moment, Plan, Sequel, Views};
+use super::runner::{self, Controller, Moment, Next, Plan, Sequel, Views};
 use crate::api::meta::{Key, Meta};
 use crate::api::time;
 use crate::api::tree::Value;
@@ -98,7 +98,7 @@ fn complete(authority: &str, key: &Key, mut secret: Value, uid: &str) -> Plan {
     data.set("namespace", STANDARD.encode(&*key.namespace));
     if data.get("token").is_null() {
         let key = key.clone();
-        let then = move |answer: &Value| with_token(&key, secret, answer);
+        let then = move |answer: &Value| Next::Call(with_token(&key, secret, answer));
         let sequel = Sequel::new(request(&old), then);
         return Plan { sequels: vec![sequel], ..Plan::default() };
     }

@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+mod sign;
+
 use super::{Error, files};
 use crate::limits;
 use crate::util::clock::{self, Wall};

@@ -22,7 +22,8 @@ use crate::apiserver::near::Near;
 use crate::auth::service_account::Tokens;
 use crate::auth::{Authentication, MASTERS, UserInfo};
 use crate::client::Client;
-use crate::pki::tls;
+use crate::controllers::Signer;
+use crate::pki::{Pki, tls};
 use crate::{controllers, scheduler};
 
 /// Runs a server until it is told to stop (SIGTERM or SIGINT). Containers go on.
@@ -173,12 +174,22 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
     let known = controllers::Settings {
         server_authority: pki.server.certificate_pem().to_owned(),
         cluster_cidr: (pods.addr(), pods.prefix_len()),
+        signer: signer(pki),
     };
     tasks.run("controllers", move || control(Arc::clone(&client), known.clone()));
     let client = near("system:kube-scheduler", &[]);
     tasks.run("scheduler", move || scheduler::run(Arc::clone(&client)));
     tracing::info!("controllers and scheduler run");
     Ok(tasks)
+}
+
+/// Signs what clients ask for with the clients' authority, and the rest with the servers'.
+fn signer(pki: &Pki) -> Signer {
+    let (client, server) = (Arc::clone(&pki.client), Arc::clone(&pki.server));
+    Signer::new(move |order| {
+        let authority = if order.for_client { &client } else { &server };
+        authority.sign(order.request, &order.usages, order.lifetime).map_err(|e| e.to_string())
+    })
 }
 
 /// Starts the node of this machine, if pods shall run on it.

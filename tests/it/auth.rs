@@ -1,4 +1,5 @@
 //! Who may do what, as kubectl sees it.
 
 mod access;
+mod certificates;
 mod tokens;

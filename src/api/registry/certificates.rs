@@ -21,6 +21,7 @@ const ROWS: &[Row] = &[
     Row {
         kind: "ClusterTrustBundle",
         plural: "clustertrustbundles",
+        unconditional_update: false,
         rules: || Arc::new(certificates::TRUST_BUNDLE),
         ..Row::CLUSTER
     },
@@ -28,7 +29,8 @@ const ROWS: &[Row] = &[
         kind: "PodCertificateRequest",
         plural: "podcertificaterequests",
         subresources: &[STATUS],
-        rules: || Arc::new(certificates::POD_CERTIFICATE),
+        unconditional_update: false,
+        rules: || Arc::new(certificates::PodCertificate),
         ..Row::NAMESPACED
     },
 ];

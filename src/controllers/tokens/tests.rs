@@ -34,7 +34,9 @@ fn token_secret(annotations: &str, data: &str) -> String {
 fn a_secret_gets_a_token_that_is_bound_to_it() {
     let mut plan = fill("PEM", &views(&[&token_secret("", "")], &[ACCOUNT]), &key("s"));
     let answer = Value::parse(br#"{"status":{"token":"t"}}"#).unwrap();
-    let (first, second) = plan.sequels.remove(0).answered(&answer);
+    let (first, Next::Call(second)) = plan.sequels.remove(0).answered(&answer) else {
+        panic!("nothing follows the token");
+    };
     assert_eq!(
         (first.verb, first.subresource, first.name.as_str()),
         (Verb::Create, "token", "robot")

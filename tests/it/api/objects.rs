@@ -241,12 +241,30 @@ spec:
 apiVersion: certificates.k8s.io/v1
 kind: CertificateSigningRequest
 metadata: {name: c}
-spec: {request: bm9uZQ==, signerName: example.com/s, usages: [client auth]}
+spec:
+  signerName: example.com/s
+  usages: [client auth]
+  request: "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlHT01FSUNBUUF3RHpFTk1Bc0dBMV\
+    VFQXd3RWFtRnVaVEFxTUFVR0F5dGxjQU1oQUJPV0l3V0szaFdIYTBKYgp1TmxtUHBoY3ZiWThTQjlY\
+    T2ZDaFlpWXZrY3NCb0FBd0JRWURLMlZ3QTBFQXliSFRSMkx1Nmh6TVpZY0o2SHJkCmUrUm9mNW8xaz\
+    JVZU0wejJRa3owRTJEVnlWN1dqV2lqTGtDeVZwcU05dUNEaGVwdnNjS1pHWXAyUWlsekFlbUoKREE9\
+    PQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K"
 ---
 apiVersion: certificates.k8s.io/v1
 kind: ClusterTrustBundle
 metadata: {name: "example.com:s:b"}
-spec: {signerName: example.com/s, trustBundle: none}
+spec:
+  signerName: example.com/s
+  trustBundle: |
+    -----BEGIN CERTIFICATE-----
+    MIIBNjCB6aADAgECAhRTKIZBIbWxN2BTgS1Ib/hx9FpnVzAFBgMrZXAwEDEOMAwG
+    A1UEAwwFdHJ1c3QwIBcNMjYxMTI3MjM0NjQxWhgPMjEyNjExMDMyMzQ2NDFaMBAx
+    DjAMBgNVBAMMBXRydXN0MCowBQYDK2VwAyEAE5YjBYreFYdrQlu42WY+mFy9tjxI
+    H1c58KFiJi+RywGjUzBRMB0GA1UdDgQWBBSISAAWasbKAnlmK3EwYcHuruaTLDAf
+    BgNVHSMEGDAWgBSISAAWasbKAnlmK3EwYcHuruaTLDAPBgNVHRMBAf8EBTADAQH/
+    MAUGAytlcANBABihKTY4df69Fts135x0WzNEBvHRQCTYsy9g7eCAnAP0rOXJZfYY
+    MmguFbHUcyxS6Sw6srZX8r/uXLAQMeTrrA8=
+    -----END CERTIFICATE-----
 ---
 apiVersion: certificates.k8s.io/v1
 kind: PodCertificateRequest
@@ -259,6 +277,9 @@ spec:
   serviceAccountUID: v
   nodeName: n1
   nodeUID: w
+  stubPKCS10Request: "MIGOMEICAQAwDzENMAsGA1UEAwwEamFuZTAqMAUGAytlcAMhABOWIwWK3hWHa0JbuNlmPphcvbY8SB\
+    9XOfChYiYvkcsBoAAwBQYDK2VwA0EAybHTR2Lu6hzMZYcJ6Hrde+Rof5o1k2UeM0z2Qkz0E2DVyV7W\
+    jWijLkCyVpqM9uCDhepvscKZGYp2QilzAemJDA=="
 ---
 {apiVersion: resource.k8s.io/v1, kind: DeviceClass, metadata: {name: d}, spec: {}}
 ---

@@ -23,7 +23,7 @@ const SPACE: &str = "walk";
 /// work.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("bindings", POSTED),
-    ("certificatesigningrequests/approval", POSTED),
+    ("certificatesigningrequests/approval", CERTIFICATES),
     ("localsubjectaccessreviews", POSTED),
     ("namespaces/finalize", POSTED),
     ("nodes/proxy", "node::streams::a_nodes_server_is_reached_through_the_api"),
@@ -45,6 +45,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 const POSTED: &str = "http::subresources::what_is_posted_acts_on_what_it_names";
+const CERTIFICATES: &str = "auth::certificates::what_is_approved_is_signed_and_names_a_user";
 const TOKENS: &str = "auth::tokens::tokens_reviews_and_other_names";
 
 /// What every resource with objects of its own can do.

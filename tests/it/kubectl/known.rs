@@ -60,11 +60,7 @@ pub const KNOWN: &[Known] = &[
     },
     Known { command: "kubectl get clusterroles", lines: &["/system:"], reason: ROLES },
     Known { command: "kubectl get clusterrolebindings", lines: &["/system:"], reason: ROLES },
-    Known {
-        command: "kubectl auth can-i --list",
-        lines: &["/cacerts", "clustertrustbundles"],
-        reason: ROLES,
-    },
+    Known { command: "kubectl auth can-i --list", lines: &["/cacerts"], reason: ROLES },
     Known {
         command: "kubectl describe clusterrole view",
         lines: &["[get list watch]"],
