@@ -14,6 +14,7 @@ mod bench;
 mod cli;
 mod client;
 mod clients;
+mod conformance;
 mod durability;
 mod go;
 mod guestbook;

@@ -106,6 +106,27 @@ fn commands_run_in_containers() {
 }
 
 #[test]
+fn a_container_is_added_to_look_into_a_pod() {
+    let world = World::far();
+    world.pod("box", "sleep 600");
+    let image = world.get("pod/box", "{.spec.containers[0].image}");
+    let debug = format!("debug box --image={image} --target=main -c look --profile=general -- ");
+    world.kubectl(&format!("{debug}ps")).ok();
+    let status = |path: &str| {
+        world.get("pod/box", &format!("{{.status.ephemeralContainerStatuses[0].{path}}}"))
+    };
+    eventually("the end of it", || match status("state.terminated.reason") {
+        reason if reason.is_empty() => Err(status("state")),
+        _ => Ok(()),
+    });
+    // It shares the processes of the container that it looks at.
+    let log = world.kubectl("logs box -c look").ok();
+    assert!(log.contains("sleep 600"), "{log}");
+    let restarts = world.get("pod/box", "{.status.containerStatuses[0].restartCount}");
+    assert_eq!(restarts, "0", "the pod goes on");
+}
+
+#[test]
 fn terminals_have_a_size_and_end_with_their_command() {
     let world = World::far();
     world.pod("box", "sleep 600");
