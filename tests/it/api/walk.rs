@@ -2,8 +2,8 @@
 //! is. Which there must be is read from the source of the `k8s-openapi` crate, so that none is
 //! forgotten.
 
-mod caller;
-mod served;
+pub mod caller;
+pub mod served;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use caller::Caller;
 use served::{Served, Verbs};
 
 /// The namespace in which objects are made.
-const SPACE: &str = "walk";
+pub const SPACE: &str = "walk";
 
 /// What has no object of its own to walk: subresources and reviews, with the tests that see them
 /// work.
@@ -62,7 +62,7 @@ const FEWER: &[(&str, &[&str])] = &[
 const UNLISTED: &[&str] = &["APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status"];
 
 /// The objects by group, version and kind.
-fn samples() -> BTreeMap<(String, String), Value> {
+pub fn samples() -> BTreeMap<(String, String), Value> {
     let documents =
         [objects::OWN, objects::COMMON].into_iter().flat_map(|text| text.split("\n---\n"));
     let parse = |text: &str| serde_saphyr::from_str::<Value>(text).expect("a manifest");

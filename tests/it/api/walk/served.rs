@@ -48,6 +48,15 @@ impl Served {
         }
     }
 
+    /// The path of the collection, in a namespace where there are such.
+    pub fn collection(&self, namespace: &str) -> String {
+        let base = self.base();
+        match self.namespaced {
+            true => format!("{base}/namespaces/{namespace}/{}", self.plural),
+            false => format!("{base}/{}", self.plural),
+        }
+    }
+
     /// The path of its version.
     pub fn base(&self) -> String {
         match &*self.group {

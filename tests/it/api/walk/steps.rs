@@ -35,11 +35,7 @@ struct Walk<'w> {
 
 /// Walks; says what went wrong.
 pub async fn walk(caller: &Caller, resource: &Served, object: Value) -> Vec<String> {
-    let base = resource.base();
-    let all = match resource.namespaced {
-        true => format!("{base}/namespaces/{SPACE}/{}", resource.plural),
-        false => format!("{base}/{}", resource.plural),
-    };
+    let all = resource.collection(SPACE);
     let one = format!("{all}/{}", object.at(&["metadata", "name"]).str());
     let mut walk = Walk { caller, resource, object, all, one, faults: Vec::new() };
     walk.refuses().await;
