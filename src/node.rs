@@ -4,6 +4,8 @@
 //! cluster through a [`crate::client::Client`] and act through `runtime` and `net`. Everything is
 //! level-triggered: a worker may be stopped at any point and finds its way from what runs.
 
+/// What pods take of the node, and who may have more.
+pub mod accounts;
 /// Whether a pod may run on this node at all.
 pub mod admit;
 mod archives;

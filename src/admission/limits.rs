@@ -18,9 +18,18 @@ fn ranges(world: &World, request: &AdmissionRequest<'_>) -> Vec<Vec<Value>> {
     trees.map(|range| range.at(&["spec", "limits"]).items().to_vec()).collect()
 }
 
-/// Completes the needs of a new pod's containers.
+/// Whether a request makes a pod, or asks for other amounts for one.
+fn weighs_pod(request: &AdmissionRequest<'_>) -> bool {
+    match request.operation {
+        Operation::Create => request.is("", "pods", ""),
+        Operation::Update => request.is("", "pods", "resize"),
+        _ => false,
+    }
+}
+
+/// Completes the needs of a pod's containers.
 pub(super) fn complete(world: &World, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-    if request.operation != Operation::Create || !request.is("", "pods", "") {
+    if !weighs_pod(request) {
         return Ok(());
     }
     for limits in ranges(world, request) {
@@ -73,10 +82,10 @@ fn fill_list<'a>(
     set
 }
 
-/// Holds a new pod, and a claim, to the limits of its namespace.
+/// Holds a new or resized pod, and a claim, to the limits of its namespace.
 pub(super) fn check(world: &World, request: &AdmissionRequest<'_>) -> Result<(), Status> {
     let writes = matches!(request.operation, Operation::Create | Operation::Update);
-    let is_pod = request.operation == Operation::Create && request.is("", "pods", "");
+    let is_pod = weighs_pod(request);
     let is_claim = writes && request.is("", "persistentvolumeclaims", "");
     if !(is_pod || is_claim) || request.old.is_some_and(Meta::is_deleting) {
         return Ok(());

@@ -83,6 +83,7 @@ const PLUGINS: &[Plugin] = &[
     V("ClusterTrustBundleAttest", certificates::attest),
     V("CertificateSubjectRestriction", certificates::restrict_subject),
     M("DefaultIngressClass", classes::ingress),
+    V("PodResizeValidator", pods::resize),
     // Upstream has this in the storage of roles, after all mutation.
     V("RBACEscalation", rbac::validate),
 ];

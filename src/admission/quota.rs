@@ -100,6 +100,7 @@ fn costs(request: &AdmissionRequest<'_>) -> bool {
     }
     match (resource.as_str(), request.subresource) {
         ("pods", "") => creates || updates && changes_scope(request),
+        ("pods", "resize") => updates,
         ("services" | "persistentvolumeclaims", "") => creates || updates,
         // What a claim is granted may be more than it asked for.
         ("persistentvolumeclaims", "status") => updates,

@@ -8,6 +8,8 @@ use crate::auth::{Authorization, MASTERS};
 use crate::history::{Change, History, Object};
 use crate::util::clock::{self, Wall};
 
+mod pods;
+
 fn resource(group: &str, plural: &str, scope: Scope) -> Arc<Resource> {
     Arc::new(Resource {
         group: group.into(),

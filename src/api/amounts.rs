@@ -34,6 +34,45 @@ pub fn of_pod<T: Totals>(spec: &Value, of: impl Fn(&Value) -> T) -> T {
     running
 }
 
+/// The same of a pod whose containers may be resized while they run: the most of what is asked for
+/// as `list` (`requests` or `limits`), of what its node has set aside, and of what they have. Where
+/// the node says that it can never give what is asked for, that is not counted.
+pub fn of_resized<T: Totals>(pod: &Value, list: &str, of: impl Fn(&Value) -> T) -> T {
+    let (spec, infeasible) = (pod.get("spec"), is_infeasible(pod));
+    let asked = |container: &Value| of(container.at(&["resources", list]));
+    if pod.at(&["status", "containerStatuses"]).is_empty() && !infeasible {
+        return of_pod(spec, asked);
+    }
+    let fallback = |container: &Value| if infeasible { of(&Value::Null) } else { asked(container) };
+    let given = |container: &Value| match container_status(pod, container).get("allocatedResources")
+    {
+        aside if list == "requests" && !aside.is_null() => of(aside),
+        _ => fallback(container),
+    };
+    let had = |container: &Value| match container_status(pod, container).at(&["resources", list]) {
+        Value::Null => given(container),
+        has => of(has),
+    };
+    let mut most = of_pod(spec, had);
+    most.raise_to(&of_pod(spec, given));
+    if !infeasible {
+        most.raise_to(&of_pod(spec, asked));
+    }
+    most
+}
+
+fn is_infeasible(pod: &Value) -> bool {
+    let conditions = pod.at(&["status", "conditions"]).items();
+    let pending = conditions.iter().find(|c| c.get("type").str() == "PodResizePending");
+    pending.is_some_and(|condition| condition.get("reason").str() == "Infeasible")
+}
+
+fn container_status<'p>(pod: &'p Value, container: &Value) -> &'p Value {
+    let lists = ["containerStatuses", "initContainerStatuses"].into_iter();
+    let mut all = lists.flat_map(|list| pod.at(&["status", list]).items());
+    all.find(|status| status.get("name") == container.get("name")).unwrap_or(&Value::Null)
+}
+
 /// Amounts by resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Amounts {
@@ -52,6 +91,11 @@ impl Amounts {
     /// The sum of a pod's `requests` or `limits`.
     pub fn of_pod(spec: &Value, list: &str) -> Self {
         of_pod(spec, |container| Self::of(container.at(&["resources", list])))
+    }
+
+    /// The sum of a pod's `requests` or `limits`, be it in the middle of a resize.
+    pub fn of_resized(pod: &Value, list: &str) -> Self {
+        of_resized(pod, list, Self::of)
     }
 
     /// The amount of a resource, where there is one.
@@ -125,5 +169,26 @@ mod tests {
         .unwrap();
         assert_eq!(Amounts::of_pod(&spec, "requests").to_text(), "cpu=1050m,memory=64Mi");
         assert!(Amounts::of_pod(&spec, "limits").is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_is_resized_counts_by_the_most_that_is_wanted_given_or_had() {
+        let pod = |condition: &str| {
+            let json = format!(
+                r#"{{"spec":{{"containers":[{{"name":"a","resources":{{"requests":{{"cpu":"3",
+                "memory":"1Gi"}},"limits":{{"cpu":"4"}}}}}},{{"name":"b"}}]}},"status":{{
+                "conditions":[{condition}],"containerStatuses":[{{"name":"a","allocatedResources":
+                {{"cpu":"1","memory":"2Gi"}},"resources":{{"requests":{{"cpu":"2","memory":"2Gi"}},
+                "limits":{{"cpu":"2"}}}}}}]}}}}"#
+            );
+            let pod = Value::parse(json.as_bytes()).unwrap();
+            let sum = |list| Amounts::of_resized(&pod, list).to_text();
+            (sum("requests"), sum("limits"))
+        };
+        assert_eq!(pod(""), ("cpu=3,memory=2Gi".into(), "cpu=4".into()));
+        let pending =
+            |reason: &str| format!(r#"{{"type":"PodResizePending","reason":"{reason}"}}"#);
+        assert_eq!(pod(&pending("Deferred")), ("cpu=3,memory=2Gi".into(), "cpu=4".into()));
+        assert_eq!(pod(&pending("Infeasible")), ("cpu=2,memory=2Gi".into(), "cpu=2".into()));
     }
 }

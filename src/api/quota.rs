@@ -90,7 +90,7 @@ pub fn usage(resource: &GroupResource, object: &Value, now: Wall) -> Amounts {
     let one = Quantity::whole(1);
     usage.set(count_name(resource), one);
     match resource.as_str() {
-        "pods" if pod_counts(object, now) => usage.add(&of_pod(object.get("spec"))),
+        "pods" if pod_counts(object, now) => usage.add(&of_pod(object)),
         "services" => usage.add(&of_service(object.get("spec"))),
         "persistentvolumeclaims" => usage.add(&of_claim(object)),
         name if ALIASED.contains(&name) => usage.set(name, one),
@@ -111,10 +111,10 @@ pub fn deadline(pod: &Value) -> Option<Wall> {
     Some(pod.deletion()?.after(Duration::from_secs(u64::try_from(grace_s).unwrap_or(0))))
 }
 
-fn of_pod(spec: &Value) -> Amounts {
-    let overhead = Amounts::of(spec.get("overhead"));
+fn of_pod(pod: &Value) -> Amounts {
+    let overhead = Amounts::of(pod.at(&["spec", "overhead"]));
     let (mut requests, mut limits) =
-        (Amounts::of_pod(spec, "requests"), Amounts::of_pod(spec, "limits"));
+        (Amounts::of_resized(pod, "requests"), Amounts::of_resized(pod, "limits"));
     requests.add(&overhead);
     // What has no limit gets none by its overhead.
     for (name, more) in overhead.iter() {

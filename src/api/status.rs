@@ -301,10 +301,10 @@ impl Details {
 
 impl Cause {
     fn to_value(&self) -> Value {
-        let mut value = Value::from([
-            ("reason", self.reason.into()),
-            ("message", self.message.as_str().into()),
-        ]);
+        let mut value = Value::from([("reason", self.reason.into())]);
+        if !self.message.is_empty() {
+            value.set("message", self.message.as_str());
+        }
         if !self.field.is_empty() {
             value.set("field", self.field.as_str());
         }

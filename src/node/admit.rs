@@ -44,6 +44,32 @@ impl Taken {
         }
         self.ports.extend(other.ports.iter().cloned());
     }
+
+    /// Whether this is more than the other of anything.
+    pub fn exceeds(&self, other: &Self) -> bool {
+        let amount = |name| other.amounts.get(name).copied().unwrap_or_default();
+        self.amounts.iter().any(|(name, own)| *own > amount(name))
+    }
+
+    /// The larger of both amounts of everything.
+    #[must_use]
+    pub fn or_more(mut self, other: &Self) -> Self {
+        for (name, amount) in &other.amounts {
+            let own = self.amounts.entry(name.clone()).or_default();
+            *own = (*own).max(*amount);
+        }
+        self
+    }
+
+    /// What this is more than the other.
+    #[must_use]
+    pub fn beyond(&self, other: &Self) -> Self {
+        let more = self.amounts.iter().filter_map(|(name, own)| {
+            let has = other.amounts.get(name).copied().unwrap_or_default();
+            (*own > has).then(|| (name.clone(), *own - has))
+        });
+        Self { amounts: more.collect(), ports: Vec::new() }
+    }
 }
 
 /// The ports of the node that a pod asks for.
@@ -91,16 +117,16 @@ pub fn refusal(pod: &Pod, node: &Value, taken: &Taken) -> Option<Verdict> {
         let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
         return Some(rejected("NodePorts", message.to_owned()));
     }
-    short_of(pod, node, taken).map(|(reason, message)| rejected(&reason, message))
+    short_of(&Taken::by(pod), node, taken).map(|(reason, message)| rejected(&reason, message))
 }
 
 fn clash(a: &TakenPort, b: &TakenPort) -> bool {
     a.0 == b.0 && a.2 == b.2 && (a.1 == b.1 || a.1.is_empty() || b.1.is_empty())
 }
 
-/// The first resource of which the node has too little.
-fn short_of(pod: &Pod, node: &Value, taken: &Taken) -> Option<(String, String)> {
-    for (name, wanted) in &Taken::by(pod).amounts {
+/// The first resource of which the node has too little: reason and message.
+pub fn short_of(wanted: &Taken, node: &Value, taken: &Taken) -> Option<(String, String)> {
+    for (name, wanted) in &wanted.amounts {
         if wanted.is_zero() {
             continue;
         }

@@ -46,6 +46,11 @@ impl PodDirs {
         self.run.join("subpaths").join(container)
     }
 
+    /// What its containers were given.
+    pub fn amounts(&self) -> PathBuf {
+        self.root.join("amounts.json")
+    }
+
     /// The hosts file.
     pub fn hosts(&self) -> PathBuf {
         self.root.join("etc-hosts")

@@ -10,6 +10,7 @@ mod end;
 mod init;
 mod phase;
 mod plan;
+pub mod resize;
 mod restart;
 mod status;
 mod step;
@@ -17,7 +18,7 @@ mod step;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 
 use crate::util::clock::Wall;
 pub use plan::{Kind, Plan, plans};
@@ -47,6 +48,8 @@ pub struct Observed {
     pub volume_trouble: Option<Trouble>,
     /// By container name, init and ephemeral containers included.
     pub containers: BTreeMap<String, Seen>,
+    /// How far it has the amounts that it is to have.
+    pub resize: resize::Resizing,
     /// The node decided that the pod must end, or may not start.
     pub verdict: Option<Verdict>,
     /// The object is gone from the API while the pod still ran.
@@ -128,6 +131,8 @@ pub struct Attempt {
     pub image: String,
     /// The image's digest.
     pub image_id: String,
+    /// The amounts that it has; unknown where an earlier version of rk has started it.
+    pub resources: Option<ResourceRequirements>,
     /// When it began to run.
     pub started: Option<Wall>,
     /// How it ended, once it has.
@@ -147,6 +152,8 @@ pub struct End {
     pub message: String,
     /// When.
     pub finished: Wall,
+    /// It was only ended to begin anew with other amounts.
+    pub resized: bool,
 }
 
 /// What is being done to a container.
@@ -237,6 +244,17 @@ pub enum Action {
         /// Why: the text of the event.
         why: String,
     },
+    /// Stop a container only to start it with other amounts.
+    Restart {
+        /// Which.
+        container: String,
+        /// When it is killed at the latest.
+        deadline: Wall,
+        /// Why: the text of the event.
+        why: String,
+    },
+    /// Give pod and containers the amounts that they are to have.
+    Resize,
     /// Take namespaces, network and shim down.
     EndSandbox,
     /// Unmount volumes; nothing runs any more.

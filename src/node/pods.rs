@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::shared::Shared;
-use super::worker::{Latest, Worker};
+use super::worker::{self, Latest, Worker};
 use crate::client::{PODS, View};
 use crate::history::{Cursor, Event, Object, Snapshot};
 use crate::limits::EVENTS_PER_READ;
@@ -52,6 +52,7 @@ impl Pods {
         let (snapshot, mut cursor) = self.view.follow();
         // Before the first worker prepares a root file system for a container that is yet to be.
         super::gc::sweep(&self.shared).await;
+        self.count(&snapshot);
         self.compare(&snapshot);
         self.take_down_strays(&snapshot).await;
         loop {
@@ -79,6 +80,12 @@ impl Pods {
     /// Whether a pod is bound to this node.
     fn is_ours(&self, object: &Object) -> bool {
         object.header.field("spec.nodeName") == Some(&*self.shared.config.name)
+    }
+
+    /// Counts what is here already, before anything is let in or given more.
+    fn count(&self, snapshot: &Snapshot) {
+        let ours = snapshot.iter().filter(|object| self.is_ours(object));
+        ours.for_each(|object| worker::count(&self.shared, object));
     }
 
     /// Makes the workers match what the API has.

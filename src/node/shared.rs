@@ -1,13 +1,14 @@
 //! What all workers of a node share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::admit::{self, Taken};
+use super::accounts::{Accounts, Refusal};
 use super::config::Config;
 use super::container::resolv::Cluster;
 use super::images::Images;
@@ -19,6 +20,7 @@ use crate::api::tree::Value;
 use crate::client::events::Recorder;
 use crate::client::{Client, View};
 use crate::runtime::Runtime;
+use crate::util::clock::Wall;
 
 /// What all workers of a node share.
 pub struct Shared {
@@ -42,8 +44,10 @@ pub struct Shared {
     pub nodes: View,
     /// Where events go.
     pub recorder: Recorder,
-    /// What the pods that were let in take, by uid.
-    pub taken: Mutex<HashMap<String, Taken>>,
+    /// What the pods that were let in take.
+    pub accounts: Mutex<Accounts>,
+    /// Counts how often something of it came back.
+    pub freed: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -71,28 +75,49 @@ impl Shared {
 
     /// Lets a pod in, or says why not. One that is in stays in.
     pub fn admit(&self, uid: &str, pod: &Pod) -> Option<Verdict> {
-        let node = self.nodes.get("", &self.config.name).and_then(|node| node.tree().ok());
-        let mut taken = self.taken.lock();
-        if taken.contains_key(uid) {
-            return None;
-        }
-        let mut sum = Taken::default();
-        taken.values().for_each(|other| sum.add(other));
-        // Where the view of the node lags, the scheduler's word is good enough.
-        let refusal = node.and_then(|node: Value| admit::refusal(pod, &node, &sum));
-        if refusal.is_none() {
-            taken.insert(uid.to_owned(), Taken::by(pod));
-        }
-        refusal
+        self.accounts.lock().admit(uid, pod, self.node().as_ref())
     }
 
     /// Counts a pod that was let in before this process began.
     pub fn readmit(&self, uid: &str, pod: &Pod) {
-        self.taken.lock().insert(uid.to_owned(), Taken::by(pod));
+        self.accounts.lock().set(uid, pod);
+    }
+
+    /// Gives a pod the amounts that it wants, since `since`, or says why not.
+    ///
+    /// # Errors
+    /// The reason and what is missing.
+    pub fn resize(&self, uid: &str, pod: &Pod, since: Wall) -> Result<(), Refusal> {
+        self.accounts.lock().resize(uid, pod, self.node().as_ref(), since)
+    }
+
+    /// A pod has no more than it was given: what it had more than that is free.
+    pub fn settle(&self, uid: &str, pod: &Pod) {
+        if self.accounts.lock().set(uid, pod) {
+            self.tell_freed();
+        }
+    }
+
+    /// A pod waits for nothing any more: others may go before.
+    pub fn content(&self, uid: &str) {
+        if self.accounts.lock().content(uid) {
+            self.tell_freed();
+        }
     }
 
     /// Frees what a pod took.
     pub fn let_go(&self, uid: &str) {
-        self.taken.lock().remove(uid);
+        if self.accounts.lock().let_go(uid) {
+            self.tell_freed();
+        }
+    }
+
+    fn tell_freed(&self) {
+        self.freed.send_modify(|count| *count += 1);
+    }
+
+    /// The node's own object, as far as it is known.
+    fn node(&self) -> Option<Value> {
+        self.nodes.get("", &self.config.name)?.tree().ok()
     }
 }

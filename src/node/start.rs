@@ -101,7 +101,8 @@ pub async fn start(
         services: client.view(&SERVICES, ""),
         nodes: client.view(&NODES, &format!("metadata.name={}", config.name)),
         recorder: Recorder::start(Arc::clone(&client), "kubelet", &config.name),
-        taken: parking_lot::Mutex::default(),
+        accounts: parking_lot::Mutex::default(),
+        freed: watch::Sender::new(0),
         client,
         config,
     });

@@ -12,6 +12,7 @@ mod observe;
 mod operate;
 mod probes;
 mod report;
+mod resize;
 mod restore;
 mod sandbox;
 mod start;
@@ -41,6 +42,7 @@ use crate::limits::POD_NOTES_MAX;
 use crate::runtime::PodHandle;
 use crate::util::backoff::Backoff;
 use crate::util::clock::{self, Wall};
+pub use resize::count;
 
 /// What the API says of a pod.
 #[derive(Clone)]
@@ -79,6 +81,8 @@ enum Note {
     Stopped(String),
     /// A probe of the container with this id has a verdict.
     Probe(String, String, Purpose, bool),
+    /// Limits were changed, as far as they could be.
+    Resized(resize::Resized),
     /// A status was written.
     Reported(Result<Value, Status>),
     /// The object was removed.
@@ -130,6 +134,9 @@ pub struct Worker {
     sandbox_retry: Backoff,
     report: report::Report,
     refresh: mount::Refresh,
+    book: resize::Book,
+    /// Something of the node was freed.
+    freed: watch::Receiver<u64>,
     removal: Removal,
 }
 
@@ -153,6 +160,7 @@ impl Worker {
         let object = Arc::clone(latest.borrow().object());
         let pod: Pod = object.to().map_err(|error| error.to_string())?;
         let (notes, inbox) = mpsc::channel(POD_NOTES_MAX);
+        let freed = shared.freed.subscribe();
         let context = Context {
             uid: object.header.uid.to_string(),
             dirs: PodDirs::of(&shared.config, &pod),
@@ -177,6 +185,8 @@ impl Worker {
             sandbox_retry: Backoff::new(RETRY_FIRST, RETRY_MAX),
             report: report::Report::default(),
             refresh: mount::Refresh::default(),
+            book: resize::Book::default(),
+            freed,
             removal: Removal::Idle,
         })
     }
@@ -187,9 +197,10 @@ impl Worker {
         self.restore().await;
         loop {
             let Some(pod) = self.pod() else { return false };
-            let pod = Arc::new(pod);
             self.observe(&pod);
             let now = clock::now();
+            let pod = Arc::new(self.allot(pod, now));
+            self.tend_resize(&pod);
             let step = pod::step(&pod, &self.seen, &self.context.shared.host_ips(), now);
             self.note_ending(&pod, &step, now);
             for action in &step.actions {
@@ -271,6 +282,7 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
+        let waits = self.seen.resize.pending.is_some();
         let mut woken_by_reference = false;
         tokio::select! {
             note = self.inbox.recv() => {
@@ -285,6 +297,8 @@ impl Worker {
                 }
             }
             () = self.stirred.notified() => {}
+            // The sender lives as long as the node.
+            _ = self.freed.changed(), if waits => {}
             () = referred => woken_by_reference = true,
             () = timer => {}
             Some(ended) = self.tasks.join_next() => {

@@ -25,8 +25,8 @@ impl Share {
     pub fn of(pod: &Value) -> Self {
         let spec = pod.get("spec");
         Self {
-            requests: resources::of_pod(spec),
-            for_score: resources::of_pod_for_score(spec),
+            requests: resources::of_pod(pod),
+            for_score: resources::of_pod_for_score(pod),
             ports: host_ports(spec),
             group: group(pod),
         }

@@ -60,24 +60,25 @@ impl Totals for Amounts {
 }
 
 /// What a pod asks for: its containers together, or its hungriest moment of starting, and what its
-/// class adds (KEP-753 for sidecars).
-pub fn of_pod(spec: &Value) -> Amounts {
-    requests(spec, |container| Amounts::of(container.at(&["resources", "requests"])))
+/// class adds (KEP-753 for sidecars). One that is resized counts by the most that it may have
+/// meanwhile.
+pub fn of_pod(pod: &Value) -> Amounts {
+    requests(pod, Amounts::of)
 }
 
 /// The same for scores, where a container that asks for nothing counts as a small one.
-pub fn of_pod_for_score(spec: &Value) -> Amounts {
-    requests(spec, |container| {
-        let mut amounts = Amounts::of(container.at(&["resources", "requests"]));
+pub fn of_pod_for_score(pod: &Value) -> Amounts {
+    requests(pod, |list| {
+        let mut amounts = Amounts::of(list);
         amounts.amounts.entry("cpu".into()).or_insert(DEFAULT_CPU_MILLI);
         amounts.amounts.entry("memory".into()).or_insert(DEFAULT_MEMORY_BYTES);
         amounts
     })
 }
 
-fn requests(spec: &Value, of: impl Fn(&Value) -> Amounts) -> Amounts {
-    let mut total = amounts::of_pod(spec, of);
-    total.add(&Amounts::of(spec.get("overhead")));
+fn requests(pod: &Value, of: impl Fn(&Value) -> Amounts) -> Amounts {
+    let mut total = amounts::of_resized(pod, "requests", of);
+    total.add(&Amounts::of(pod.at(&["spec", "overhead"])));
     total
 }
 
@@ -87,15 +88,15 @@ mod tests {
 
     #[test]
     fn init_containers_count_by_their_peak_and_sidecars_always() {
-        let spec = Value::parse(
-            br#"{"containers":[{"resources":{"requests":{"cpu":"100m","memory":"64Mi"}}},
+        let pod = Value::parse(
+            br#"{"spec":{"containers":[{"resources":{"requests":{"cpu":"100m","memory":"64Mi"}}},
             {"resources":{"requests":{"cpu":"0.2"}}}],
             "initContainers":[{"restartPolicy":"Always","resources":{"requests":{"cpu":"50m"}}},
-            {"resources":{"requests":{"cpu":"1"}}}],"overhead":{"memory":"1Mi"}}"#,
+            {"resources":{"requests":{"cpu":"1"}}}],"overhead":{"memory":"1Mi"}}}"#,
         )
         .unwrap();
-        let amounts = of_pod(&spec);
+        let amounts = of_pod(&pod);
         assert_eq!((amounts.get("cpu"), amounts.get("memory")), (1050, 65 << 20));
-        assert_eq!(of_pod_for_score(&spec).get("memory"), (64 + 200 + 200 + 1) << 20);
+        assert_eq!(of_pod_for_score(&pod).get("memory"), (64 + 200 + 200 + 1) << 20);
     }
 }

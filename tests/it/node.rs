@@ -3,6 +3,7 @@
 
 mod cases;
 mod far;
+mod resize;
 mod services;
 mod streams;
 mod world;

@@ -41,7 +41,6 @@ pub const POD: &[Row] = &[
     ("each.livenessProbe.httpGet.protocol", &["\"HTTP1\""]),
     ("each.ports[].protocol", &["\"TCP\"", "\"UDP\""]),
     ("each.readinessProbe.httpGet.protocol", &["\"HTTP1\""]),
-    ("each.resizePolicy", &[]),
     ("each.resources.claims", &[]),
     ("each.securityContext.procMount", &["\"Default\""]),
     ("each.securityContext.seLinuxOptions", &[]),

@@ -162,6 +162,7 @@ const POD_SUBRESOURCES: &[Subresource] = &[
     Subresource { name: "log", body: None, verbs: &["get"] },
     connect("portforward", "PodPortForwardOptions", &["create", "get"]),
     connect("proxy", "PodProxyOptions", CONNECT),
+    Subresource { name: "resize", body: None, verbs: &["get", "patch", "update"] },
     STATUS,
 ];
 

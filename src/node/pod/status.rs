@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::{self, Condition, Pair};
 use super::init::is_started;
 use super::phase::{Item, phase};
+use super::resize;
 use super::restart::{Crash, go_duration};
 use super::step::{DEADLINE_EXCEEDED, Planner};
 use super::{Attempt, Busy, CRASH_LOOP, End, Kind, Plan, Sandbox, Seen, title};
@@ -155,7 +156,13 @@ impl View<'_, '_> {
             containers,
             Condition::new("PodScheduled", true),
         ];
-        list.into_iter().map(|condition| self.timed(condition)).collect()
+        let mut list: Vec<_> = list.into_iter().map(|condition| self.timed(condition)).collect();
+        if !matches!(phase, "Failed" | "Succeeded") {
+            let old = self.planner.reported().and_then(|reported| reported.conditions.as_deref());
+            let resize = &self.planner.seen.resize;
+            list.extend(resize::conditions(resize, old.unwrap_or_default(), self.planner.now));
+        }
+        list
     }
 
     /// Gives a condition its times: the transition's stays where the status has not changed.
@@ -202,12 +209,12 @@ impl View<'_, '_> {
                 .unwrap_or_else(|| plan.spec.image.clone().unwrap_or_default()),
             image_id: current.map_or_else(String::new, |attempt| attempt.image_id.clone()),
             container_id: current.and_then(container_id),
-            resources: if running { plan.spec.resources.clone() } else { None },
-            allocated_resources: plan
-                .spec
-                .resources
-                .as_ref()
-                .filter(|_| running)
+            resources: current.and_then(|attempt| {
+                let own = attempt.resources.as_ref().filter(|_| running);
+                own.or(plan.spec.resources.as_ref()).cloned()
+            }),
+            allocated_resources: current
+                .and(plan.spec.resources.as_ref())
                 .and_then(|resources| resources.requests.clone()),
             volume_mounts: current.and_then(|_| volume_mounts(&plan.spec)),
             state: Some(state),
@@ -229,7 +236,9 @@ impl View<'_, '_> {
         if self.ending || !self.planner.restarts(plan, end) {
             return (ended.unwrap_or_default(), last);
         }
-        if seen.trouble.is_some() {
+        // An end that is only a beginning is not shown as an end: the API lets no container that
+        // ended for good run again.
+        if seen.trouble.is_some() || end.resized {
             return (self.waiting(plan, seen), ended);
         }
         match self.crash_loop(plan, seen, end) {

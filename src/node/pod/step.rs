@@ -92,7 +92,7 @@ impl<'a> Planner<'a> {
 
     /// Whether a container that ended so is started again.
     pub(super) fn restarts(&self, plan: &Plan<'_>, end: &End) -> bool {
-        restarts(self.pod, plan.kind, &plan.spec, end.code)
+        end.resized || restarts(self.pod, plan.kind, &plan.spec, end.code)
     }
 
     /// Whether an attempt belongs to the present sandbox.
@@ -139,7 +139,7 @@ impl<'a> Planner<'a> {
         }
         let mounted = self.mount();
         let sandbox = self.make_sandbox();
-        if !(mounted && sandbox) {
+        if !(mounted && sandbox) || self.resize() {
             return;
         }
         for (plan, seen) in self.each(&[Kind::Ephemeral]) {
@@ -207,7 +207,12 @@ impl<'a> Planner<'a> {
             Some(Attempt { end: Some(_), .. }) => {}
             Some(attempt) => {
                 if let Some(why) = self.fault(plan, attempt, seen) {
-                    self.stop(plan, why);
+                    let (container, deadline) = (plan.name().to_owned(), self.deadline_of(plan));
+                    self.actions.push(Action::Stop { container, deadline, why });
+                } else if self.is_outgrown(plan, attempt) {
+                    let (container, deadline) = (plan.name().to_owned(), self.deadline_of(plan));
+                    let why = format!("Container {container} resize requires restart");
+                    self.actions.push(Action::Restart { container, deadline, why });
                 }
             }
         }
@@ -242,8 +247,12 @@ impl<'a> Planner<'a> {
             }
         }
         let end = seen.current.as_ref().and_then(|attempt| attempt.end.as_ref());
-        let crash = end.map(|end| Crash::next(seen.crash, end.finished, self.now));
-        if let Some(end) = end {
+        let crash = match end {
+            Some(end) if !end.resized => Some(Crash::next(seen.crash, end.finished, self.now)),
+            Some(_) => seen.crash,
+            None => None,
+        };
+        if let Some(end) = end.filter(|end| !end.resized) {
             let ready = Crash::ready_at(seen.crash, end.finished);
             if ready > self.now {
                 return self.wake_at(ready);
@@ -253,8 +262,9 @@ impl<'a> Planner<'a> {
         self.actions.push(Action::Start { container: plan.name().to_owned(), number, crash });
     }
 
-    /// Stops a container that will be started again: the probe's own grace counts, then the pod's.
-    fn stop(&mut self, plan: &Plan<'_>, why: String) {
+    /// Until when a container may take to stop that will be started again: the probe's own grace
+    /// counts, then the pod's.
+    fn deadline_of(&self, plan: &Plan<'_>) -> Wall {
         let seen = self.of(plan.name());
         let probe = match (&plan.spec.liveness_probe, &plan.spec.startup_probe) {
             (_, Some(startup)) if seen.probes.startup == Some(false) => Some(startup),
@@ -263,8 +273,7 @@ impl<'a> Planner<'a> {
         };
         let of_probe = probe.and_then(|probe| probe.termination_grace_period_seconds);
         let seconds = of_probe.unwrap_or_else(|| self.grace_s());
-        let deadline = Wall(self.now.0.saturating_add(seconds.saturating_mul(1_000_000_000)));
-        self.actions.push(Action::Stop { container: plan.name().to_owned(), deadline, why });
+        Wall(self.now.0.saturating_add(seconds.saturating_mul(1_000_000_000)))
     }
 
     /// The pod's grace period in seconds; a deletion may have shortened it.

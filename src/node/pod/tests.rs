@@ -86,6 +86,7 @@ fn container(parts: &str) -> Seen {
                     reason: reason.into(),
                     message: String::new(),
                     finished: at(time),
+                    resized: false,
                 });
             }
             "number" => current.number = value.parse().unwrap(),
@@ -124,6 +125,10 @@ fn actions(step: &Step) -> String {
         Action::Stop { container, deadline, .. } => {
             format!("stop:{container}@{}", offset(*deadline))
         }
+        Action::Restart { container, deadline, .. } => {
+            format!("restart:{container}@{}", offset(*deadline))
+        }
+        Action::Resize => "resize".to_owned(),
         Action::EndSandbox => "end".to_owned(),
         Action::Unmount => "unmount".to_owned(),
         Action::Remove => "remove".to_owned(),

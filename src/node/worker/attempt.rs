@@ -21,6 +21,9 @@ pub(super) fn labels(
         ("image".to_owned(), attempt.image.clone()),
         ("image-id".to_owned(), attempt.image_id.clone()),
     ]);
+    if let Some(Ok(text)) = attempt.resources.as_ref().map(serde_json::to_string) {
+        labels.insert("resources".to_owned(), text);
+    }
     if let Some(crash) = crash {
         labels.insert("crash-delay".to_owned(), crash.delay.as_millis().to_string());
         labels.insert("crash-at".to_owned(), crash.at.0.to_string());
@@ -39,6 +42,7 @@ pub(super) fn read(status: &ContainerStatus) -> Option<(String, Attempt, Option<
         image_asked: label("image-asked").unwrap_or_default(),
         image: label("image").unwrap_or_default(),
         image_id: label("image-id").unwrap_or_default(),
+        resources: label("resources").and_then(|text| serde_json::from_str(&text).ok()),
         started: status.started_ns.map(Wall),
         end: status.exit.as_ref().map(end),
     };
@@ -64,6 +68,7 @@ fn end(exit: &Exit) -> End {
         reason: reason.to_owned(),
         message: message.to_owned(),
         finished: Wall(exit.finished_ns),
+        resized: false,
     }
 }
 
@@ -81,6 +86,7 @@ mod tests {
             image_asked: "web".into(),
             image: "docker.io/library/web:latest".into(),
             image_id: "sha256:1".into(),
+            resources: serde_json::from_str(r#"{"limits":{"cpu":"1"}}"#).unwrap(),
             started: Some(Wall(5)),
             end: None,
         };

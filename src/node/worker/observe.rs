@@ -40,6 +40,7 @@ impl Worker {
 
     fn observe_container(&mut self, pod: &Pod, plans: &[Plan<'_>], status: &ContainerStatus) {
         let Some((name, mut attempt, crash)) = attempt::read(status) else { return };
+        self.book.complete(&name, &mut attempt);
         let plan = plans.iter().find(|plan| plan.name() == name);
         let known = self.seen.containers.get(&name).and_then(|seen| seen.current.as_ref());
         if known.is_some_and(|known| known.number > attempt.number) {
@@ -90,7 +91,8 @@ impl Worker {
         let Some(end) = seen.current.as_ref().and_then(|attempt| attempt.end.as_ref()) else {
             return;
         };
-        if self.seen.ending.is_none() && Crash::ready_at(seen.crash, end.finished) > clock::now() {
+        let waits = !end.resized && Crash::ready_at(seen.crash, end.finished) > clock::now();
+        if self.seen.ending.is_none() && waits {
             let (name, title) = (plan.name(), title(pod));
             let text = format!("Back-off restarting failed container {name} in pod {title}");
             self.context.voice.of(plan.kind, name).warn("BackOff", text);

@@ -26,6 +26,11 @@ impl Worker {
             Action::Stop { container, deadline, why } => {
                 self.stop(pod, container, *deadline, why);
             }
+            Action::Restart { container, deadline, why } => {
+                self.note_restart(container);
+                self.stop(pod, container, *deadline, why);
+            }
+            Action::Resize => self.resize(pod),
             Action::Remove => self.remove(pod, step, now),
         }
     }
@@ -80,6 +85,7 @@ impl Worker {
             Note::Started(name, attempt) => self.started(&name, attempt),
             Note::StartOver(name, result) => self.start_over(&name, result),
             Note::Stopped(name) => self.stopped(&name),
+            Note::Resized(resized) => self.resized(resized),
             Note::Probe(name, id, purpose, verdict) => self.probed(&name, &id, purpose, verdict),
             Note::Reported(result) => self.reported(result),
             Note::Removed(result) => self.removed(result),

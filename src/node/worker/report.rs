@@ -9,7 +9,7 @@ use crate::api::meta::Meta;
 use crate::api::status::Status;
 use crate::api::tree::Value;
 use crate::client::{PODS, PatchKind};
-use crate::node::pod::Step;
+use crate::node::pod::{Step, resize};
 use crate::util::backoff::Backoff;
 use crate::util::clock::{self, Wall};
 
@@ -44,6 +44,8 @@ const OWNED: [&str; 9] = [
     "initContainerStatuses",
     "ephemeralContainerStatuses",
 ];
+/// Conditions that go when what they tell of is over.
+const PASSING: [&str; 2] = [resize::PENDING, resize::IN_PROGRESS];
 /// Lists that a strategic merge patch merges by address.
 const BY_ADDRESS: [&str; 2] = ["podIPs", "hostIPs"];
 
@@ -183,6 +185,10 @@ fn conditions(old: &Value, new: &Value) -> Vec<Value> {
     };
     let known = |condition: &Value| old.items().iter().any(|other| same(condition, other));
     let changed = new.items().iter().filter(|condition| !known(condition));
+    let there = |kind: &Value| new.items().iter().any(|condition| condition.get("type") == kind);
+    let kinds = old.items().iter().map(|condition| condition.get("type"));
+    let gone = kinds.filter(|kind| PASSING.contains(&kind.str()) && !there(kind));
+    let removal = |kind: &Value| Value::from([("$patch", "delete".into()), ("type", kind.clone())]);
     // A field that is not there any more must be taken away by name.
     let explicit = |condition: &Value| {
         let mut condition = condition.clone();
@@ -193,7 +199,7 @@ fn conditions(old: &Value, new: &Value) -> Vec<Value> {
         }
         condition
     };
-    changed.map(explicit).collect()
+    changed.map(explicit).chain(gone.map(removal)).collect()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ impl Worker {
         let status = pod.status.clone().unwrap_or_default();
         let since = status.start_time.as_ref().map(wall);
         self.seen.since = Some(since.unwrap_or_else(clock::now));
+        self.restore_book(&pod);
         self.adopt_sandbox(&pod).await;
         self.observe(&pod);
         let lists = [
@@ -104,7 +105,7 @@ impl Worker {
             return;
         }
         if known || self.seen.sandbox != Sandbox::Absent {
-            return shared.readmit(&self.context.uid, pod);
+            return shared.readmit(&self.context.uid, &self.given(pod));
         }
         if pod.metadata.deletion_timestamp.is_some() {
             return;
@@ -112,11 +113,13 @@ impl Worker {
         if let Some(verdict) = shared.admit(&self.context.uid, pod) {
             self.context.voice.warn(&verdict.reason, verdict.message.clone());
             self.seen.verdict = Some(verdict);
+        } else {
+            self.open_book();
         }
     }
 }
 
-fn wall(time: &Time) -> Wall {
+pub(super) fn wall(time: &Time) -> Wall {
     i64::try_from(time.0.as_nanosecond()).map_or(Wall(0), Wall)
 }
 
@@ -156,6 +159,7 @@ fn attempt(reported: &ContainerStatus, ended: &ContainerStateTerminated, number:
         image_asked: String::new(),
         image: reported.image.clone(),
         image_id: reported.image_id.clone(),
+        resources: reported.resources.clone(),
         started: ended.started_at.as_ref().map(wall),
         end: Some(End {
             code: ended.exit_code,
@@ -163,6 +167,7 @@ fn attempt(reported: &ContainerStatus, ended: &ContainerStateTerminated, number:
             reason: ended.reason.clone().unwrap_or_default(),
             message: ended.message.clone().unwrap_or_default(),
             finished: ended.finished_at.as_ref().map_or(Wall(0), wall),
+            resized: false,
         }),
     }
 }

@@ -95,6 +95,7 @@ impl Worker {
                     message: "The container could not be located when the pod was terminated"
                         .to_owned(),
                     finished,
+                    resized: false,
                 });
             }
         }

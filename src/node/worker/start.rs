@@ -238,6 +238,7 @@ impl Job {
             image_asked: plan.spec.image.clone().unwrap_or_default(),
             image: image.name.clone(),
             image_id: image.id.clone(),
+            resources: Some(plan.spec.resources.clone().unwrap_or_default()),
             started: None,
             end: None,
         };
@@ -367,6 +368,7 @@ impl Job {
             reason: "StartError".to_owned(),
             message: message.to_owned(),
             finished: clock::now(),
+            resized: false,
         };
         let ended = Attempt { end: Some(end), ..attempt.clone() };
         StartError::Ended(Box::new(ended), self.crash)

@@ -7,8 +7,8 @@
 //!
 //! The steps, each tried until it holds: `status` and `object` compare what is named and leave the
 //! rest, where null is for absent and `...` for any text; `log` and `exec` compare output; `events`
-//! must all have happened; `gone` is about an object. `create`, `patch`, `delete` act; `refused`
-//! must be, and says why.
+//! must all have happened; `gone` is about an object. `create`, `patch`, `delete` act; what `fails`
+//! must, and says why, as what is `refused`.
 
 use std::time::Duration;
 
@@ -50,6 +50,11 @@ fn containers_may_do_what_they_are_allowed() {
 #[test]
 fn pods_have_names_and_namespaces() {
     run(&World::far(), "identity");
+}
+
+#[test]
+fn pods_are_resized_while_they_run() {
+    run(&World::far(), "resize");
 }
 
 #[test]
@@ -211,7 +216,12 @@ impl Namespace {
             }
         } else if let Some(object) = text("patch") {
             let by = step["by"].to_string();
-            self.ask("PATCH", &self.path(object), &by).await.map(drop)
+            let done = self.ask("PATCH", &self.path(object), &by).await.map(drop);
+            match (done, text("fails")) {
+                (Err(said), Some(why)) if said.contains(why) => Ok(()),
+                (Ok(()), Some(_)) => Err("it was taken".to_owned()),
+                (done, _) => done,
+            }
         } else if let Some(object) = text("delete") {
             self.ask("DELETE", &self.path(object), "").await.map(drop)
         } else if let Some(object) = step.get("create") {

@@ -16,6 +16,7 @@ mod env;
 mod overlaps;
 mod placement;
 mod probes;
+mod resize;
 pub mod resources;
 mod security;
 pub mod spec;
@@ -76,6 +77,7 @@ impl Rules for Pod {
                     false => object.entry("spec").set("ephemeralContainers", list),
                 }
             }
+            "resize" => resize::prepare(object, old),
             _ => {
                 default_subresource(subresource, object, old);
                 keep_status(object, old);
@@ -111,6 +113,10 @@ impl Rules for Pod {
             "ephemeralcontainers" => {
                 metadata_and_spec(object, errors);
                 update::ephemeral(object, old, errors);
+            }
+            "resize" => {
+                metadata_and_spec(object, errors);
+                resize::validate(object, old, errors);
             }
             _ => update::status(object, old, errors),
         }

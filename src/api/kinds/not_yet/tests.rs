@@ -24,6 +24,7 @@ const POD_IMPLEMENTED: &[&str] = &[
     "each.name",
     "each.ports[].*",
     "each.readinessProbe.*",
+    "each.resizePolicy[].*",
     "each.resources.limits",
     "each.resources.requests",
     "each.restartPolicy",

@@ -8,7 +8,7 @@ use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
 use super::volumes::descending;
-use super::{env, probes, resources, security};
+use super::{env, probes, resize, resources, security};
 
 /// What containers may refer to in their pod.
 #[derive(Clone, Copy)]
@@ -22,6 +22,10 @@ pub struct Pod<'a> {
 impl Pod<'_> {
     fn grace(&self) -> Option<i64> {
         self.spec.get("terminationGracePeriodSeconds").as_int()
+    }
+
+    fn restarts(&self) -> &str {
+        self.spec.get("restartPolicy").str()
     }
 
     fn volume(&self, name: &Value) -> Option<&Value> {
@@ -104,6 +108,7 @@ fn init(list: At<'_>, pod: Pod<'_>, errors: &mut Errors) {
             probes::lifecycle(container, pod.grace(), errors);
             probes::probes(container, pod.grace(), errors);
         } else {
+            resize::init_policies(container.field("resizePolicy"), errors);
             for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
                 if !container.get(field).is_null() {
                     errors.forbidden(container.field(field), NO_SIDECAR);
@@ -141,6 +146,7 @@ fn common(container: At<'_>, pod: Pod<'_>, errors: &mut Errors) {
     check::apply(COMMON, container, errors);
     mounts(container, pod, errors);
     check::apply(AFTER_MOUNTS, container, errors);
+    resize::policies(container.field("resizePolicy"), pod.restarts(), errors);
     let host_users = pod.spec.get("hostUsers").as_bool() != Some(false);
     security::container(container.field("securityContext"), host_users, errors);
 }

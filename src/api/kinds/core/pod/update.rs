@@ -7,7 +7,7 @@ use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
 /// Names pods that a kubelet runs from its own files.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Which pod goes first when a controller scales down.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 

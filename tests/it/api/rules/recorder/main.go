@@ -46,6 +46,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
 	"k8s.io/kubernetes/pkg/registry/core/limitrange"
+	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/kubernetes/pkg/registry/core/podtemplate"
 	"k8s.io/kubernetes/pkg/registry/core/replicationcontroller"
 	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
@@ -83,6 +84,7 @@ var kinds = map[string]kind{
 	"CronJob":               {"cronjobs", cronjob.Strategy, cronjob.StatusStrategy},
 	"Job":                   {"jobs", job.Strategy, job.StatusStrategy},
 	"LimitRange":            {"limitranges", limitrange.Strategy, nil},
+	"Pod":                   {"pods", pod.Strategy, pod.StatusStrategy},
 	"PodTemplate":           {"podtemplates", podtemplate.Strategy, nil},
 	"ReplicationController": {"replicationcontrollers", replicationcontroller.Strategy, replicationcontroller.StatusStrategy},
 	"ResourceQuota":         {"resourcequotas", resourcequota.Strategy, resourcequota.StatusStrategy},
@@ -199,8 +201,11 @@ func answer(c map[string]json.RawMessage) (any, error) {
 			return nil, failed
 		}
 		update := rest.RESTUpdateStrategy(k.main)
-		if text("sub") == "status" {
+		switch text("sub") {
+		case "status":
 			update = k.status
+		case "resize":
+			update = pod.ResizeStrategy
 		}
 		if err = rest.BeforeUpdate(update, ctx, object, old); err == nil {
 			warnings = append(warnings, update.WarningsOnUpdate(ctx, object, old)...)
