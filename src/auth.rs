@@ -26,6 +26,7 @@ mod node;
 pub mod oidc;
 pub mod policy;
 pub mod rbac;
+pub mod references;
 pub mod reviews;
 mod rule;
 pub mod service_account;
