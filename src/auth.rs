@@ -23,8 +23,10 @@ pub mod escalation;
 mod feed;
 pub mod impersonation;
 mod node;
+pub mod oidc;
 pub mod policy;
 pub mod rbac;
+pub mod references;
 pub mod reviews;
 mod rule;
 pub mod service_account;
@@ -42,6 +44,8 @@ pub const AUTHENTICATED: &str = "system:authenticated";
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The name of a user without credentials.
 pub const ANONYMOUS: &str = "system:anonymous";
+/// The name of the proxy that says for whom it speaks: that of aggregated API servers.
+pub const PROXY: &str = "system:auth-proxy";
 /// Members may do everything, whatever the roles say.
 pub const MASTERS: &str = "system:masters";
 /// The group of all nodes.
@@ -265,7 +269,7 @@ pub enum Peer {
     /// A certificate of our client CA: the user that it names.
     User(Arc<UserInfo>),
     /// A certificate of the request-header CA: a proxy that says in headers whom it speaks for.
-    Proxy(String),
+    Proxy,
 }
 
 /// Finds out who is asking.

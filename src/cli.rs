@@ -14,6 +14,7 @@ mod commands;
 mod completion;
 pub mod flags;
 mod images;
+mod issuer;
 mod logging;
 mod machine;
 mod nearest;

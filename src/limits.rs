@@ -245,6 +245,12 @@ pub const SHIM_END_MAX: Duration = Duration::from_secs(15);
 pub const CONTAINER_KILL_MAX: Duration = Duration::from_secs(15);
 /// How much of a log is read for a client at a time.
 pub const LOG_CHUNK_BYTES: usize = 64 * 1024;
+/// How long an outside issuer may take to tell its keys.
+pub const OIDC_FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of what an issuer tells of itself or of its keys: a key is some 500 bytes.
+pub const OIDC_DOCUMENT_BYTES_MAX: usize = 1 << 20;
+/// How soon an issuer is asked for its keys again, however many tokens name a key that is unknown.
+pub const OIDC_REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// Service-account tokens whose signature need not be checked again: one per pod of a large node,
 /// at about 1 kB each.
 pub const TOKEN_CACHE_MAX: usize = 1024;

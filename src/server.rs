@@ -12,6 +12,7 @@ use crate::api::status::Status;
 use crate::apiserver::allocate::{Allocator, Ranges};
 use crate::apiserver::engine::{Engine, Identity, Parts};
 use crate::auth::Authorization;
+use crate::auth::oidc::Oidc;
 use crate::auth::service_account::Tokens;
 use crate::pki::token::Token;
 use crate::pki::{self, Pki, Profile, Rotating, files};
@@ -97,7 +98,12 @@ impl Base {
         Tokens::new(signer, history, &issuer, vec![issuer.clone(), "rk".to_owned()])
     }
 
-    fn engine(&self, tokens: &Arc<Tokens>) -> Arc<Engine> {
+    /// The outside issuer of tokens, where there is one.
+    fn issuer(&self) -> Result<Option<Arc<Oidc>>, pki::Error> {
+        self.settings.oidc.clone().map(|settings| Oidc::new(settings).map(Arc::new)).transpose()
+    }
+
+    fn engine(&self, tokens: &Arc<Tokens>, issuer: Option<Arc<Oidc>>) -> Arc<Engine> {
         let history = self.store.history();
         let authorization = Arc::new(Authorization::new(history));
         let admission = Plugins::new(Arc::clone(history), Arc::clone(&authorization));
@@ -113,7 +119,7 @@ impl Base {
             authorizer,
             admission: Arc::new(admission),
             allocator: Allocator::new(Arc::clone(history), ranges),
-            identity: Some(Identity { tokens: Arc::clone(tokens), authorization }),
+            identity: Some(Identity { tokens: Arc::clone(tokens), issuer, authorization }),
         }))
     }
 

@@ -35,6 +35,7 @@ use crate::api::meta::{GroupResource, Key};
 use crate::api::registry::{Context, Errors, Registry, Resource};
 use crate::api::status::Status;
 use crate::api::tree::Value;
+use crate::auth::oidc::Oidc;
 use crate::auth::service_account::Tokens;
 use crate::auth::{Attributes, Authorization, Authorizer, UserInfo};
 use crate::history::{History, Object};
@@ -179,6 +180,8 @@ pub struct Parts {
 pub struct Identity {
     /// Service-account tokens.
     pub tokens: Arc<Tokens>,
+    /// An outside issuer of tokens.
+    pub issuer: Option<Arc<Oidc>>,
     /// Roles and bindings.
     pub authorization: Arc<Authorization>,
 }

@@ -13,8 +13,11 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
 use rustls::pki_types::CertificateDer;
 
+use super::oidc::Oidc;
 use super::service_account::Tokens;
-use super::{ANONYMOUS, AUTHENTICATED, Authenticator, Peer, UserInfo, bootstrap_token, x509};
+use super::{
+    ANONYMOUS, AUTHENTICATED, Authenticator, PROXY, Peer, UserInfo, bootstrap_token, x509,
+};
 use crate::api::status::Status;
 use crate::pki::tls::ClientVerifier;
 use crate::pki::token::{self, Token};
@@ -40,6 +43,7 @@ pub struct Authentication {
     proxies: ClientVerifier,
     join: Token,
     bootstrapper: Arc<UserInfo>,
+    issuer: Option<Arc<Oidc>>,
 }
 
 impl Authentication {
@@ -55,15 +59,28 @@ impl Authentication {
             proxies: ClientVerifier::new(&pki.request_header)?,
             join,
             bootstrapper: Arc::new(UserInfo::system(BOOTSTRAP_USER, &[BOOTSTRAPPERS])),
+            issuer: None,
         })
     }
 
-    fn bearer(&self, token: &str) -> Result<Arc<UserInfo>, Status> {
+    /// Takes tokens of an outside issuer as well.
+    #[must_use]
+    pub fn trusting(self, issuer: Option<Arc<Oidc>>) -> Self {
+        Self { issuer, ..self }
+    }
+
+    async fn bearer(&self, token: &str) -> Result<Arc<UserInfo>, Status> {
         // A join token has no dots in it unless its owner chose so; a signed one has two.
         if token.split('.').count() == 3 {
             match self.tokens.verify(token, self.tokens.audiences()) {
                 Ok(verified) => return Ok(verified.user),
                 Err(refused) => tracing::debug!(error = %refused, "token refused"),
+            }
+            if let Some(issuer) = self.issuer.as_ref().filter(|i| i.claims_issuer(token)) {
+                return issuer.verify(token).await.map_err(|refused| {
+                    tracing::debug!(error = %refused, "token refused");
+                    Status::unauthorized()
+                });
             }
         }
         if let Some(user) = bootstrap_token::user(self.tokens.history(), token) {
@@ -86,8 +103,8 @@ impl Authenticator for Authentication {
             user.extra.insert(CREDENTIAL.into(), vec![print]);
             return Peer::User(Arc::new(user));
         }
-        if self.proxies.accepts(certificates) {
-            return Peer::Proxy(user.name);
+        if user.name == PROXY && self.proxies.accepts(certificates) {
+            return Peer::Proxy;
         }
         Peer::Unknown
     }
@@ -99,7 +116,7 @@ impl Authenticator for Authentication {
     ) -> Result<Option<Arc<UserInfo>>, Status> {
         match peer {
             Peer::User(user) => return Ok(Some(Arc::clone(user))),
-            Peer::Proxy(_) => {
+            Peer::Proxy => {
                 if let Some(user) = proxied(&request.headers) {
                     return Ok(Some(Arc::new(user)));
                 }
@@ -107,7 +124,7 @@ impl Authenticator for Authentication {
             Peer::Unknown => {}
         }
         if let Some(token) = bearer_token(&request.headers) {
-            return self.bearer(&token).map(Some);
+            return self.bearer(&token).await.map(Some);
         }
         let open = ANONYMOUS_PATHS.contains(&request.uri.path());
         Ok(open.then(|| Arc::new(UserInfo::anonymous())))
@@ -206,8 +223,10 @@ mod tests {
     async fn only_a_proxy_may_name_another_user() {
         let setup = setup();
         let headers = [("X-Remote-User", "jane"), ("X-Remote-Extra-Team%2Fname", "x")];
-        let proxy = setup.peer(&setup.pki.request_header, "front-proxy");
+        let proxy = setup.peer(&setup.pki.request_header, PROXY);
         assert_eq!(setup.ask("/api", &headers, &proxy).await, Ok("jane".into()));
+        let other = setup.peer(&setup.pki.request_header, "somebody");
+        assert_eq!(setup.ask("/api", &headers, &other).await, Ok(String::new()));
         assert_eq!(setup.ask("/api", &headers, &Peer::Unknown).await, Ok(String::new()));
         let mut map = HeaderMap::new();
         map.insert("x-remote-user", "jane".parse().unwrap());

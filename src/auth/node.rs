@@ -1,6 +1,7 @@
 //! What a node may do: read what its pods need, and write its own node, lease and pods' status.
 //!
-//! Which secrets and other objects a node may read follows from the pods that are bound to it. The
+//! Which secrets and other objects a node may read follows from the pods that are bound to it: what
+//! they name, the volumes that their claims are bound to, and the secrets that those name. The
 //! index holds only which pods those are; what they refer to is read off them when a node asks.
 //!
 //! Unlike upstream's, nodes may read all Node objects: the network between nodes needs them.
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::feed::{Change, Feed};
+use super::references::{self, Referent};
 use super::{Attributes, Decision, Rule, policy};
-use crate::api::meta::{GroupResource, Key, Meta};
+use crate::api::meta::{GroupResource, Key};
 use crate::api::tree::Value;
 use crate::history::History;
 
@@ -25,7 +27,6 @@ type Place = (Arc<str>, Arc<str>);
 /// Decides for users that are nodes; has no opinion on others.
 pub struct NodeAuthorizer {
     history: Arc<History>,
-    pods: GroupResource,
     bound: RwLock<Bound>,
     /// What every node may do, once the checks here are passed.
     rules: Vec<Rule>,
@@ -38,22 +39,12 @@ struct Bound {
     by_node: HashMap<Arc<str>, HashSet<Place>>,
 }
 
-/// An object that pods refer to by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Referent {
-    Secret,
-    ConfigMap,
-    Claim,
-    ServiceAccount,
-}
-
 impl NodeAuthorizer {
     /// An authoriser over a history.
     pub fn new(history: Arc<History>) -> Self {
-        let pods = GroupResource::new("", "pods");
-        let feed = Feed::new(pods.clone());
+        let feed = Feed::new(GroupResource::new("", "pods"));
         let bound = RwLock::new(Bound { revision: 0, feed, by_node: HashMap::new() });
-        Self { history, pods, bound, rules: policy::node_rules() }
+        Self { history, bound, rules: policy::node_rules() }
     }
 
     /// Whether a node may do what it asks; no opinion on users that are not nodes.
@@ -65,10 +56,20 @@ impl NodeAuthorizer {
             ("", "secrets") => self.read_named(request, node, Referent::Secret),
             ("", "configmaps") => self.read_named(request, node, Referent::ConfigMap),
             ("", "persistentvolumeclaims") => self.claim(request, node),
-            ("", "serviceaccounts") => self.token(request, node),
+            ("", "persistentvolumes") => self.volume(request, node),
+            ("", "serviceaccounts") => self.account(request, node),
             ("", "pods") => self.pod(request, node),
             ("coordination.k8s.io", "leases") => lease(request, node),
             ("storage.k8s.io", "csinodes") => own(request, node),
+            ("storage.k8s.io", "volumeattachments") => self.attachment(request, node),
+            ("resource.k8s.io", "resourceclaims") => {
+                only_get(request).and_then(|()| self.related(request, node, Referent::DeviceClaim))
+            }
+            // These are decided here alone: the role does not know them, as upstream's.
+            ("resource.k8s.io", "resourceslices") => return decided(self.slice(request, node)),
+            ("certificates.k8s.io", "podcertificaterequests") => {
+                return decided(self.pod_certificate(request, node));
+            }
             _ => Ok(()),
         };
         match checked {
@@ -100,65 +101,178 @@ impl NodeAuthorizer {
 
     fn claim(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
         match (request.verb, request.subresource) {
-            ("get", "") | ("get" | "update" | "patch", "status") => {
-                self.related(request, node, Referent::Claim)
+            ("update" | "patch", "status") => {}
+            (_, "status") => return Err("can only get/update/patch this type".into()),
+            _ => only_get(request)?,
+        }
+        self.related(request, node, Referent::Claim)
+    }
+
+    /// A volume is related by the claim that it is bound to.
+    fn volume(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
+        only_get(request)?;
+        let volume = self.named(request, ("", "persistentvolumes"))?;
+        let claim = volume.as_ref().map(|volume| volume.at(&["spec", "claimRef"]));
+        let bound = claim.is_some_and(|claim| {
+            let (namespace, name) = (claim.get("namespace").str(), claim.get("name").str());
+            !name.is_empty() && self.refer(node, namespace, Referent::Claim, name)
+        });
+        if bound { Ok(()) } else { Err(unrelated(node)) }
+    }
+
+    fn attachment(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
+        only_get(request)?;
+        let attachment = self.named(request, ("storage.k8s.io", "volumeattachments"))?;
+        let own = attachment.is_some_and(|a| a.at(&["spec", "nodeName"]).str() == node);
+        if own { Ok(()) } else { Err(unrelated(node)) }
+    }
+
+    fn slice(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
+        if !request.subresource.is_empty() {
+            return Err("cannot authorize ResourceSlice subresources".into());
+        }
+        match request.verb {
+            // NodeRestriction looks at what is made.
+            "create" => Ok(()),
+            "get" | "update" | "patch" | "delete" => {
+                let slice = self.named(request, ("resource.k8s.io", "resourceslices"))?;
+                let own = slice.is_some_and(|slice| slice.at(&["spec", "nodeName"]).str() == node);
+                if own { Ok(()) } else { Err(unrelated(node)) }
             }
-            (_, "status") => Err("can only get/update/patch this type".into()),
-            _ => Err("can only get individual resources of this type".into()),
+            "list" | "watch" | "deletecollection" if selects(request, node) => Ok(()),
+            "list" | "watch" | "deletecollection" => Err(
+                "can only list/watch/deletecollection resourceslices with nodeName field selector"
+                    .into(),
+            ),
+            _ => {
+                Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, \
+                      create, update, patch, delete, deletecollection"
+                    .into())
+            }
         }
     }
 
-    fn token(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
+    fn pod_certificate(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
+        if !request.subresource.is_empty() {
+            let why = "nodes may not access the status subresource of PodCertificateRequests";
+            return Err(why.into());
+        }
+        match request.verb {
+            "create" => Ok(()),
+            "get" => {
+                let what = ("certificates.k8s.io", "podcertificaterequests");
+                let asked = self.named(request, what)?;
+                let own = asked.is_some_and(|asked| asked.at(&["spec", "nodeName"]).str() == node);
+                if own { Ok(()) } else { Err(unrelated(node)) }
+            }
+            "list" | "watch" if selects(request, node) => Ok(()),
+            "list" | "watch" => {
+                Err("can only list/watch podcertificaterequests with nodeName field selector"
+                    .into())
+            }
+            verb => Err(format!("nodes may not {verb} podcertificaterequests")),
+        }
+    }
+
+    fn account(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
         match (request.verb, request.subresource) {
+            ("get", "") => self.read_named(request, node, Referent::ServiceAccount),
             ("create", "token") => self.related(request, node, Referent::ServiceAccount),
+            ("create", _) if !request.name.is_empty() => {
+                Err("can only create token subresource of serviceaccount".into())
+            }
             _ => Err("can only create tokens for individual service accounts".into()),
         }
     }
 
+    /// The object that a request names, as it is stored.
+    fn named(
+        &self,
+        request: &Attributes<'_>,
+        (group, plural): (&str, &str),
+    ) -> Result<Option<Value>, String> {
+        if request.name.is_empty() {
+            return Err("No Object name found".into());
+        }
+        Ok(self.find(group, plural, request.namespace, request.name))
+    }
+
+    fn find(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let key = Key::new(&GroupResource::new(group, plural), namespace, name);
+        self.history.get(&key).and_then(|object| object.tree().ok())
+    }
+
     fn pod(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
         match (request.verb, request.subresource) {
-            ("get", "") => {
-                let bound = |pods: &HashSet<Place>| {
-                    pods.contains(&(Arc::from(request.namespace), Arc::from(request.name)))
-                };
-                match self.with_pods(node, bound) {
-                    true => Ok(()),
-                    false => Err(unrelated(node)),
-                }
-            }
+            ("get", "") => self.bound(request, node),
+            ("list" | "watch", "") if selects(request, node) => Ok(()),
+            ("list" | "watch", "") if !request.name.is_empty() => self.bound(request, node),
             ("list" | "watch", "") => {
-                let selected = request.fields.and_then(|f| f.required("spec.nodeName"));
-                match selected == Some(node) {
-                    true => Ok(()),
-                    false => {
-                        Err("can only list/watch pods with spec.nodeName field selector".into())
-                    }
-                }
+                Err("can only list/watch pods with spec.nodeName field selector".into())
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether a pod of the node refers to what is asked for.
+    /// Whether the pod that a request names is the node's.
+    fn bound(&self, request: &Attributes<'_>, node: &str) -> Result<(), String> {
+        let place = (Arc::from(request.namespace), Arc::from(request.name));
+        match self.with_pods(node, |pods| pods.contains(&place)) {
+            true => Ok(()),
+            false => Err(unrelated(node)),
+        }
+    }
+
+    /// Whether a pod of the node, or a volume of one, refers to what is asked for.
     fn related(
         &self,
         request: &Attributes<'_>,
         node: &str,
         wanted: Referent,
     ) -> Result<(), String> {
-        if request.name.is_empty() {
+        let (namespace, name) = (request.namespace, request.name);
+        if name.is_empty() {
             return Err("No Object name found".into());
         }
-        let namespace = request.namespace;
+        let related = self.refer(node, namespace, wanted, name)
+            || wanted == Referent::Secret && self.of_volumes(node, namespace, name);
+        if related { Ok(()) } else { Err(unrelated(node)) }
+    }
+
+    /// Whether a pod of the node in a namespace refers to an object.
+    fn refer(&self, node: &str, namespace: &str, wanted: Referent, name: &str) -> bool {
         let here: Vec<Place> = self.with_pods(node, |pods| {
             pods.iter().filter(|(ns, _)| &**ns == namespace).cloned().collect()
         });
-        let refers = here.iter().any(|(namespace, name)| {
-            let pod = self.history.get(&Key::new(&self.pods, namespace, name));
-            let tree = pod.and_then(|pod| pod.tree().ok());
-            tree.is_some_and(|pod| refers(&pod, wanted, request.name))
-        });
-        if refers { Ok(()) } else { Err(unrelated(node)) }
+        here.iter().any(|(namespace, pod)| {
+            let pod = self.find("", "pods", namespace, pod);
+            pod.is_some_and(|pod| references::refers(&pod, wanted, &|found| found == name))
+        })
+    }
+
+    /// Whether a volume that a pod of the node uses, by a claim, names a secret for nodes to read.
+    /// The secret may be in any namespace: who makes volumes says in which.
+    fn of_volumes(&self, node: &str, namespace: &str, secret: &str) -> bool {
+        let all: Vec<Place> = self.with_pods(node, |pods| pods.iter().cloned().collect());
+        let names = |(space, pod): &Place| {
+            let pod = self.find("", "pods", space, pod).filter(|pod| !references::is_mirror(pod));
+            let claims = pod.as_ref().map(references::claims).unwrap_or_default();
+            claims.iter().any(|claim| {
+                let volume = self.volume_of(space, claim);
+                volume.is_some_and(|v| references::volume_names(&v, namespace, secret))
+            })
+        };
+        all.iter().any(names)
+    }
+
+    /// The volume that a claim is bound to, as both say.
+    fn volume_of(&self, namespace: &str, claim: &str) -> Option<Value> {
+        let object = self.find("", "persistentvolumeclaims", namespace, claim)?;
+        let name = object.at(&["spec", "volumeName"]).str();
+        let volume = self.find("", "persistentvolumes", "", name)?;
+        let bound = volume.at(&["spec", "claimRef"]);
+        let both = bound.get("namespace").str() == namespace && bound.get("name").str() == claim;
+        both.then_some(volume)
     }
 
     /// Answers a question about the pods of a node as of the newest revision.
@@ -228,75 +342,33 @@ fn lease(request: &Attributes<'_>, node: &str) -> Result<(), String> {
 }
 
 fn own(request: &Attributes<'_>, node: &str) -> Result<(), String> {
+    if !request.subresource.is_empty() {
+        return Err("cannot authorize CSINode subresources".into());
+    }
+    if !matches!(request.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Err("can only get, create, update, patch, or delete a CSINode".into());
+    }
     if request.verb != "create" && request.name != node {
         return Err("can only access CSINode with the same name as the requesting node".into());
     }
     Ok(())
 }
 
-/// Whether a pod needs the object `name` of its namespace. A mirror pod, which its own node wrote,
-/// needs nothing.
-fn refers(pod: &Value, wanted: Referent, name: &str) -> bool {
-    if pod.annotation("kubernetes.io/config.mirror").is_some() {
-        return false;
-    }
-    let spec = pod.get("spec");
-    match wanted {
-        Referent::ServiceAccount => spec.get("serviceAccountName").str() == name,
-        Referent::Claim => {
-            volumes(spec, name, &[&["persistentVolumeClaim", "claimName"]], "") || {
-                // A claim made for the pod is named after both.
-                let volumes = spec.get("volumes").items().iter();
-                let mut ephemeral = volumes.filter(|volume| !volume.get("ephemeral").is_null());
-                ephemeral.any(|v| format!("{}-{}", pod.name(), v.get("name").str()) == name)
-            }
-        }
-        Referent::ConfigMap => {
-            volumes(spec, name, &[&["configMap", "name"]], "configMap")
-                || env(spec, name, "configMapKeyRef", "configMapRef")
-        }
-        Referent::Secret => {
-            let pull = spec.get("imagePullSecrets").items().iter();
-            pull.map(|secret| secret.get("name").str()).any(|secret| secret == name)
-                || volumes(spec, name, SECRET_VOLUMES, "secret")
-                || env(spec, name, "secretKeyRef", "secretRef")
-        }
+fn only_get(request: &Attributes<'_>) -> Result<(), String> {
+    match (request.verb, request.subresource) {
+        ("get", "") => Ok(()),
+        ("get", _) => Err("cannot get subresource".into()),
+        _ => Err("can only get individual resources of this type".into()),
     }
 }
 
-/// Where volumes name secrets.
-const SECRET_VOLUMES: &[&[&str]] = &[
-    &["secret", "secretName"],
-    &["csi", "nodePublishSecretRef", "name"],
-    &["azureFile", "secretName"],
-    &["cephfs", "secretRef", "name"],
-    &["cinder", "secretRef", "name"],
-    &["flexVolume", "secretRef", "name"],
-    &["iscsi", "secretRef", "name"],
-    &["rbd", "secretRef", "name"],
-    &["scaleIO", "secretRef", "name"],
-    &["storageos", "secretRef", "name"],
-];
-
-/// Whether a volume names the object at one of `paths`, or as a projected source of that name.
-fn volumes(spec: &Value, name: &str, paths: &[&[&str]], projected: &str) -> bool {
-    spec.get("volumes").items().iter().any(|volume| {
-        let sources = volume.at(&["projected", "sources"]).items();
-        paths.iter().any(|path| volume.at(path).str() == name)
-            || sources.iter().any(|source| source.at(&[projected, "name"]).str() == name)
-    })
+/// Whether a list asks for what is on one node only.
+fn selects(request: &Attributes<'_>, node: &str) -> bool {
+    request.fields.and_then(|fields| fields.required("spec.nodeName")) == Some(node)
 }
 
-/// Whether a container takes its environment from the object.
-fn env(spec: &Value, name: &str, key_ref: &str, whole_ref: &str) -> bool {
-    let lists = ["containers", "initContainers", "ephemeralContainers"];
-    let mut containers = lists.iter().flat_map(|list| spec.get(list).items());
-    containers.any(|container| {
-        let keys = container.get("env").items().iter();
-        let wholes = container.get("envFrom").items().iter();
-        keys.map(|env| env.at(&["valueFrom", key_ref, "name"]).str()).any(|found| found == name)
-            || wholes.map(|env| env.at(&[whole_ref, "name"]).str()).any(|found| found == name)
-    })
+fn decided(checked: Result<(), String>) -> Decision {
+    checked.map_or_else(Decision::NoOpinion, |()| Decision::Allow(String::new()))
 }
 
 #[cfg(test)]
@@ -338,13 +410,14 @@ mod tests {
             ("configmaps", "whole"),
             ("configmaps", "kube-root-ca.crt"),
             ("persistentvolumeclaims", "p-scratch"),
+            ("serviceaccounts", "sa"),
             ("pods", "p"),
         ] {
             assert!(get(&node, &own, resource, name), "{resource} {name}");
             assert!(!get(&node, &other, resource, name), "{resource} {name}");
         }
         assert!(!get(&node, &own, "secrets", "whole"));
-        assert!(!get(&node, &own, "serviceaccounts", "sa"));
+        assert!(!get(&node, &own, "serviceaccounts", "other"));
         let refused = Attributes {
             namespace: "a",
             name: "x",
@@ -388,6 +461,56 @@ mod tests {
             node.authorize(&request).allowed()
         };
         assert!(token("sa") && !token("other"));
+    }
+
+    #[test]
+    fn a_claim_leads_to_its_volume_and_the_volume_to_its_secrets() {
+        let (world, node) = world();
+        let (own, other) = (UserInfo::node("n1"), UserInfo::node("n2"));
+        let volume = r#"{"metadata":{"name":"v"},"spec":{
+            "claimRef":{"namespace":"a","name":"p-scratch"},"csi":{
+            "nodeStageSecretRef":{"namespace":"a","name":"stage"},
+            "controllerPublishSecretRef":{"namespace":"a","name":"controller"}}}}"#;
+        world.put("", "persistentvolumes", volume);
+        let claim = r#"{"metadata":{"name":"p-scratch","namespace":"a"},
+            "spec":{"volumeName":"v"}}"#;
+        world.put("", "persistentvolumeclaims", claim);
+        let volume = |user| {
+            let request = Attributes::resource(user, "get", "", "persistentvolumes");
+            node.authorize(&Attributes { name: "v", ..request }).allowed()
+        };
+        assert!(volume(&own) && !volume(&other));
+        assert!(get(&node, &own, "secrets", "stage") && !get(&node, &other, "secrets", "stage"));
+        assert!(!get(&node, &own, "secrets", "controller"), "that is not for nodes");
+    }
+
+    #[test]
+    fn what_names_a_node_is_that_node_s() {
+        let (world, node) = world();
+        let (own, other) = (UserInfo::node("n1"), UserInfo::node("n2"));
+        let mine = FieldSelector::parse("spec.nodeName=n1").unwrap();
+        for (group, resource, namespace) in [
+            ("storage.k8s.io", "volumeattachments", ""),
+            ("resource.k8s.io", "resourceslices", ""),
+            ("certificates.k8s.io", "podcertificaterequests", "a"),
+        ] {
+            let object = format!(
+                r#"{{"metadata":{{"name":"x","namespace":"{namespace}"}},
+                "spec":{{"nodeName":"n1"}}}}"#
+            );
+            world.put(group, resource, &object);
+            let may = |user, verb, name, fields| {
+                let request = Attributes::resource(user, verb, group, resource);
+                node.authorize(&Attributes { namespace, name, fields, ..request }).allowed()
+            };
+            assert!(may(&own, "get", "x", None) && !may(&other, "get", "x", None), "{resource}");
+            let lists = group != "storage.k8s.io";
+            assert_eq!(may(&own, "list", "", Some(&mine)), lists, "{resource}");
+            assert!(!may(&own, "list", "", None) && !may(&other, "list", "", Some(&mine)));
+            let slices = resource == "resourceslices";
+            assert_eq!(may(&own, "delete", "x", None), slices, "{resource}");
+            assert_eq!(may(&own, "create", "", None), lists, "{resource}");
+        }
     }
 
     #[test]

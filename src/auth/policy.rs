@@ -54,6 +54,7 @@ const NODE: &[On] = &[
     On(READ, "core", "configmaps secrets", ""),
     On("get", "core", "persistentvolumeclaims persistentvolumes", ""),
     On("get patch update", "core", "persistentvolumeclaims/status", ""),
+    On("get", "core", "endpoints serviceaccounts", ""),
     On("create", "core", "serviceaccounts/token", ""),
     On("create patch update", "core events.k8s.io", "events", ""),
     On(READ, "discovery.k8s.io", "endpointslices", ""),
@@ -66,6 +67,8 @@ const NODE: &[On] = &[
     On(READ, "storage.k8s.io", "csidrivers", ""),
     On("create delete get patch update", "storage.k8s.io", "csinodes", ""),
     On(READ, "node.k8s.io", "runtimeclasses", ""),
+    On("get", "resource.k8s.io", "resourceclaims", ""),
+    On("deletecollection", "resource.k8s.io", "resourceslices", ""),
 ];
 
 const ADMIN: &[On] = &[

@@ -2,7 +2,8 @@
 //!
 //! Each takes the object that was posted, and answers it with its status filled in.
 
-use super::service_account::Tokens;
+use super::oidc::Oidc;
+use super::service_account::{Tokens, Verified};
 use super::{Attributes, Authorization, Authorizer, Decision, Rule, UserInfo};
 use crate::api::selector::FieldSelector;
 use crate::api::status::Status;
@@ -42,11 +43,16 @@ pub fn self_subject(review: &Value, user: &UserInfo) -> Value {
     answered(review, Value::from([("userInfo", user_value(user))]))
 }
 
-/// `TokenReview`: whose token is this. Only service-account tokens are known here.
+/// `TokenReview`: whose token is this. Tokens of service accounts and of an outside issuer are
+/// known here.
 ///
 /// # Errors
 /// 400 without a token.
-pub fn token(review: &Value, tokens: &Tokens) -> Result<Value, Status> {
+pub async fn token(
+    review: &Value,
+    tokens: &Tokens,
+    issuer: Option<&Oidc>,
+) -> Result<Value, Status> {
     let spec = review.get("spec");
     let token = spec.get("token").str();
     if token.is_empty() {
@@ -54,7 +60,11 @@ pub fn token(review: &Value, tokens: &Tokens) -> Result<Value, Status> {
     }
     let asked = texts(spec.get("audiences"));
     let audiences = if asked.is_empty() { tokens.audiences() } else { asked.as_slice() };
-    let status = match tokens.verify(token, audiences) {
+    let verified = match issuer.filter(|issuer| issuer.claims_issuer(token)) {
+        None => tokens.verify(token, audiences).map_err(|refused| refused.to_string()),
+        Some(issuer) => of_issuer(issuer, token, tokens.audiences(), audiences).await,
+    };
+    let status = match verified {
         Ok(verified) => Value::from([
             ("authenticated", true.into()),
             ("user", user_value(&verified.user)),
@@ -66,6 +76,24 @@ pub fn token(review: &Value, tokens: &Tokens) -> Result<Value, Status> {
         ]),
     };
     Ok(answered(review, status))
+}
+
+/// A token of an outside issuer: it is for the API server, whose audiences are then those that it
+/// is for.
+async fn of_issuer(
+    issuer: &Oidc,
+    token: &str,
+    own: &[String],
+    asked: &[String],
+) -> Result<Verified, String> {
+    let audiences: Vec<String> = asked.iter().filter(|one| own.contains(one)).cloned().collect();
+    if audiences.is_empty() {
+        return Err(format!(
+            "token audiences {own:?} is invalid for the target audiences {asked:?}"
+        ));
+    }
+    let user = issuer.verify(token).await.map_err(|refused| refused.to_string())?;
+    Ok(Verified { user, audiences })
 }
 
 /// `SelfSubjectAccessReview`: may I. The kind's rules have passed it.

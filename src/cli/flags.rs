@@ -169,6 +169,14 @@ pub const FLAGS: &[Flag] = &[
         "600",
         "Permissions of that file, in octal",
     ),
+    flag(
+        API,
+        SERVER,
+        "kube-apiserver-arg",
+        Many("KEY=VALUE"),
+        "",
+        "Argument as kube-apiserver takes it: oidc-issuer-url and the others of OpenID Connect",
+    ),
     flag(CLUSTER, AGENT, "server", One("URL"), "", "Server to join, such as https://10.0.0.1:6443"),
     short(
         't',

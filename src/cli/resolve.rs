@@ -6,10 +6,11 @@ use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 
-use super::flags;
 use super::raw::{Fault, Raw};
+use super::{flags, issuer};
 use crate::agent;
 use crate::api::kinds::text;
+use crate::auth::oidc;
 use crate::client::remote::Endpoint;
 use crate::node::config::Taint;
 use crate::pki::token::Token;
@@ -159,6 +160,15 @@ impl<'a> Resolver<'a> {
         hosts.to_vec()
     }
 
+    /// An outside issuer of tokens, if there is one; `own` is the cluster's.
+    fn issuer(&mut self, own: &str) -> Option<oidc::Settings> {
+        let name = "kube-apiserver-arg";
+        issuer::issuer(self.raw.many(name), own).unwrap_or_else(|faults| {
+            faults.iter().for_each(|why| self.fault(name, why));
+            None
+        })
+    }
+
     fn mode(&mut self) -> u32 {
         let name = "write-kubeconfig-mode";
         let text = self.text(name);
@@ -241,8 +251,10 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
         kubeconfig_mode: read.mode(),
         node,
         runs_pods: !raw.is_on("disable-agent"),
+        oidc: None,
     };
-    read.done(settings)
+    let oidc = read.issuer(&settings.issuer());
+    read.done(Settings { oidc, ..settings })
 }
 
 /// The settings of an agent.

@@ -34,6 +34,20 @@ pub fn roots<'a>(pems: impl IntoIterator<Item = &'a str>) -> Result<Arc<RootCert
     Ok(Arc::new(store))
 }
 
+/// What the machine trusts; a certificate of it that cannot be read is passed over.
+///
+/// # Errors
+/// When it trusts nobody.
+pub fn native_roots() -> Result<Arc<RootCertStore>, Error> {
+    let native = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(native.certs);
+    match store.is_empty() {
+        true => Err(Error::Invalid("this machine trusts no certificate authority".to_owned())),
+        false => Ok(Arc::new(store)),
+    }
+}
+
 /// A server that asks for client certificates of `authorities` and takes clients without one.
 ///
 /// # Errors

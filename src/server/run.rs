@@ -19,7 +19,6 @@ use crate::apiserver::custom::Definitions;
 use crate::apiserver::engine::Engine;
 use crate::apiserver::http::{Check, Front, FrontParts, Health, Page, serve};
 use crate::apiserver::near::Near;
-use crate::auth::service_account::Tokens;
 use crate::auth::{Authentication, MASTERS, UserInfo};
 use crate::client::Client;
 use crate::controllers::Signer;
@@ -37,10 +36,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
     let tokens = Arc::new(base.tokens());
-    let engine = base.engine(&tokens);
+    let issuer = base.issuer()?;
+    let engine = base.engine(&tokens, issuer.clone());
     let own = near(&engine, "system:apiserver", &[MASTERS]);
     let definitions = Arc::new(Definitions::open(Arc::clone(&engine), own));
-    let api = start_api(&base, &engine, tokens, stopping, &ready).await?;
+    let authenticator = Authentication::new(&base.pki, Arc::clone(&tokens), base.token.clone())?;
+    let authenticator = authenticator.trusting(issuer);
+    let api = start_api(&base, &engine, authenticator, stopping, &ready).await?;
     let store = base.store.clone();
     let mut tasks = start_parts(&base, &engine).await?;
     tasks.run("custom resources", move || Arc::clone(&definitions).keep());
@@ -94,12 +96,12 @@ impl Signals {
 async fn start_api(
     base: &Base,
     engine: &Arc<Engine>,
-    tokens: Arc<Tokens>,
+    authenticator: Authentication,
     stopping: watch::Receiver<bool>,
     ready: &Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, Error> {
     let settings = &base.settings;
-    let authenticator = Authentication::new(&base.pki, Arc::clone(&tokens), base.token.clone())?;
+    let tokens = Arc::clone(&authenticator.tokens);
     let front = Front::new(FrontParts {
         engine: Arc::clone(engine),
         authenticator: Arc::new(authenticator),

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::api::schema;
+use crate::auth::oidc;
 use crate::node::config::{Config, Taint};
 use crate::util::id;
 
@@ -45,6 +46,8 @@ pub struct Settings {
     pub node: NodeSettings,
     /// Whether pods run on this machine.
     pub runs_pods: bool,
+    /// An outside issuer whose tokens name users.
+    pub oidc: Option<oidc::Settings>,
 }
 
 impl Settings {

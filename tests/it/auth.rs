@@ -2,4 +2,6 @@
 
 mod access;
 mod certificates;
+mod issuer;
+mod oidc;
 mod tokens;

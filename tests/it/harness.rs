@@ -201,7 +201,8 @@ impl Drop for Agent {
 /// A server, and what a test does with it.
 pub struct Cluster {
     running: Option<Running>,
-    flags: Vec<String>,
+    /// Further flags of the server.
+    pub flags: Vec<String>,
     /// The executable, [`RK`] unless a test puts another in its place.
     pub exe: PathBuf,
     /// The server's machine.

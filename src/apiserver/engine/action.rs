@@ -29,7 +29,7 @@ impl Engine {
             ("", "bindings", "") => self.bind_named(ask, body, options).await,
             ("", "pods", "eviction") => self.evict(ask, body, options).await,
             ("", "serviceaccounts", "token") => self.issue(ask, body, options).await,
-            ("authentication.k8s.io" | "authorization.k8s.io", ..) => self.review(ask, body),
+            ("authentication.k8s.io" | "authorization.k8s.io", ..) => self.review(ask, body).await,
             _ => return None,
         };
         let typed =
@@ -38,7 +38,7 @@ impl Engine {
     }
 
     /// Answers a review.
-    fn review(&self, ask: &Ask, body: &Value) -> Result<Answer, Status> {
+    async fn review(&self, ask: &Ask, body: &Value) -> Result<Answer, Status> {
         let identity = self.identity.as_ref().ok_or_else(Status::no_such_path)?;
         let (user, authorizer) = (&ask.user, &*self.authorizer);
         let mut given = body.clone();
@@ -48,7 +48,9 @@ impl Engine {
         ask.valid("", errors)?;
         let body = &given;
         let answer = match &*ask.resource.plural {
-            "tokenreviews" => reviews::token(body, &identity.tokens)?,
+            "tokenreviews" => {
+                reviews::token(body, &identity.tokens, identity.issuer.as_deref()).await?
+            }
             "selfsubjectreviews" => reviews::self_subject(body, user),
             "selfsubjectaccessreviews" => reviews::self_access(body, user, authorizer),
             "subjectaccessreviews" | "localsubjectaccessreviews" => {

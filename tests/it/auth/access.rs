@@ -2,10 +2,12 @@
 
 use std::process::Command;
 
+use rk::pki::{Authority, Pki, Profile};
+
 use crate::harness::{Cluster, PORT, Ran, SERVER};
 
 /// kubectl without the administrator's certificate.
-fn bare(cluster: &Cluster, words: &str) -> Ran {
+pub fn bare(cluster: &Cluster, words: &str) -> Ran {
     let mut kubectl: Command = cluster.command("kubectl");
     let authority = cluster.path("data/server/tls/server-ca.crt");
     kubectl.args(["--kubeconfig=/dev/null", &format!("--server=https://{SERVER}:{PORT}")]);
@@ -19,6 +21,7 @@ fn roles_tokens_and_impersonation() {
     let cluster = Cluster::start(&["--disable-agent"]);
     who_am_i(&cluster);
     without_credentials(&cluster);
+    proxies(&cluster);
     roles(&cluster);
     service_accounts(&cluster);
     escalation(&cluster);
@@ -50,6 +53,34 @@ fn without_credentials(cluster: &Cluster) {
     }
     let said = bare(cluster, "--token=wrong get --raw /api").fails();
     assert!(said.contains("Unauthorized") || said.contains("must be logged in"), "{said}");
+}
+
+/// A proxy speaks for others: the one that is called so, with a certificate of its own authority.
+fn proxies(cluster: &Cluster) {
+    let pki = Pki::open(&cluster.path("data/server/tls"), false).unwrap();
+    let asked = |authority: &Authority, name: &str| {
+        let shown = authority.issue(&Profile::client(name, "")).unwrap();
+        let path = cluster.path("proxy.pem");
+        std::fs::write(&path, shown.certificate_pem + &shown.key_pem).unwrap();
+        let mut curl = cluster.command("curl");
+        curl.args(["-sS", "--cacert"]).arg(cluster.path("data/server/tls/server-ca.crt"));
+        curl.arg("--cert").arg(path);
+        curl.args(["-H", "X-Remote-User: jane", "-H", "X-Remote-Group: dev"]);
+        curl.args(["-H", "X-Remote-Extra-Acme.com%2fproject: p", "--json", "{}"]);
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        curl.arg(format!("https://{SERVER}:{PORT}{path}"));
+        cluster.machine.finish(&mut curl, "").ok()
+    };
+    let said = asked(&pki.request_header, "system:auth-proxy");
+    assert!(
+        said.contains(r#""groups":["dev","system:authenticated"],"username":"jane""#),
+        "{said}"
+    );
+    assert!(said.contains(r#""extra":{"acme.com/project":["p"]}"#), "{said}");
+    let said = asked(&pki.request_header, "somebody");
+    assert!(said.contains("\"reason\":\"Unauthorized\""), "{said}");
+    let said = asked(&pki.client, "system:auth-proxy");
+    assert!(said.contains(r#""username":"system:auth-proxy""#), "{said}");
 }
 
 fn roles(cluster: &Cluster) {
