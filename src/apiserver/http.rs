@@ -212,10 +212,9 @@ impl Front {
         let user = self.authenticator.authenticate(&parts, peer).await?;
         let user = user.ok_or_else(Status::unauthorized)?;
         let authorizer = &**self.engine.authorizer();
-        let user = match impersonation::impersonate(&parts.headers, &user, authorizer)? {
-            Some(other) => other,
-            None => user,
-        };
+        let asked = info.attributes(&user, parts.uri.path());
+        let other = impersonation::impersonate(&parts.headers, &asked, authorizer)?;
+        let user = other.unwrap_or(user);
         let request = Request::from_parts(parts, body);
         match &info.target {
             Target::Resource(path) => self.resource(user, info, path, request).await,

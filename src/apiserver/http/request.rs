@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::apiserver::engine::{Query, decode};
+use crate::auth::{Attributes, UserInfo};
 
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,22 @@ impl RequestInfo {
             _ => "",
         };
         Self { target: Target::Resource(path), verb, query }
+    }
+
+    /// What a user asks for by it; `path` is the URI's.
+    pub fn attributes<'a>(&'a self, user: &'a UserInfo, path: &'a str) -> Attributes<'a> {
+        let Target::Resource(of) = &self.target else {
+            return Attributes::path(user, self.verb, path);
+        };
+        // A namespace is asked for as if it lay in itself.
+        let own = of.group.is_empty() && of.plural == "namespaces";
+        Attributes {
+            version: &of.version,
+            subresource: &of.subresource,
+            namespace: if own { &of.name } else { &of.namespace },
+            name: &of.name,
+            ..Attributes::resource(user, self.verb, &of.group, &of.plural)
+        }
     }
 
     /// Whether the request may last as long as it likes: streams have their own ends.
