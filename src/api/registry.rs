@@ -262,9 +262,14 @@ pub trait Rules: Send + Sync {
         Vec::new()
     }
 
-    /// The paths that `fields` may yield: what a field selector may name.
+    /// What a field selector may name; `indexed` of it are the paths that `fields` yields.
     fn selectable(&self) -> &[&'static str] {
         &[]
+    }
+
+    /// The path in `fields` of what a selector names, where objects are stored in another shape.
+    fn indexed<'p>(&self, named: &'p str) -> &'p str {
+        named
     }
 
     /// Further such paths, for kinds that come at run time; [`Rules::selected`] reads them.

@@ -133,6 +133,9 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn new(ask: &Ask, labels: &LabelSelector, fields: &FieldSelector) -> Self {
         let mut fields = fields.clone();
+        for (path, ..) in &mut fields.terms {
+            *path = ask.resource.rules.indexed(path).to_owned();
+        }
         if !ask.name.is_empty() {
             fields.terms.push(("metadata.name".into(), true, ask.name.clone()));
         }

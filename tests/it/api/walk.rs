@@ -34,6 +34,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("pods/exec", "kubectl::streams::exec_runs_programs_with_and_without_a_terminal"),
     ("pods/log", "node::streams::logs_are_read_as_one_asks"),
     ("pods/portforward", "node::streams::ports_of_pods_are_forwarded"),
+    ("pods/resize", "node::cases::pods_are_resized_while_they_run"),
     ("pods/proxy", "node::services::pods_and_services_are_proxied"),
     ("selfsubjectaccessreviews", TOKENS),
     ("selfsubjectreviews", TOKENS),

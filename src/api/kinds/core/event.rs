@@ -92,7 +92,7 @@ impl Rules for Event {
     }
 }
 
-/// The rules of the newer shape. Selectors name the stored shape's fields, as upstream's do.
+/// The rules of the newer shape. Selectors name its own fields, as upstream's do.
 impl Rules for NewEvent {
     fn to_storage(&self, object: &mut Value) {
         to_core(object);
@@ -146,7 +146,11 @@ impl Rules for NewEvent {
     }
 
     fn selectable(&self) -> &[&'static str] {
-        SELECTABLE
+        &NAMES
+    }
+
+    fn indexed<'p>(&self, named: &'p str) -> &'p str {
+        SELECTORS.iter().find(|(new, _)| *new == named).map_or(named, |(_, core)| core)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -196,6 +200,30 @@ const SELECTABLE: &[&str] = &[
     "source",
     "type",
 ];
+
+/// What selectors of the newer shape name, and how the stored shape has it.
+const SELECTORS: [(&str, &str); 10] = [
+    ("reason", "reason"),
+    ("regarding.apiVersion", "involvedObject.apiVersion"),
+    ("regarding.fieldPath", "involvedObject.fieldPath"),
+    ("regarding.kind", "involvedObject.kind"),
+    ("regarding.name", "involvedObject.name"),
+    ("regarding.namespace", "involvedObject.namespace"),
+    ("regarding.resourceVersion", "involvedObject.resourceVersion"),
+    ("regarding.uid", "involvedObject.uid"),
+    ("reportingController", "reportingComponent"),
+    ("type", "type"),
+];
+
+const NAMES: [&str; SELECTORS.len()] = {
+    let mut names = [""; SELECTORS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = SELECTORS[at].0;
+        at += 1;
+    }
+    names
+};
 
 /// What every event must satisfy; old clients' events, without a time, only in their namespace.
 fn validate(event: &Value, reporter: &str, errors: &mut Errors) {
