@@ -4,21 +4,21 @@
 //! was built for the tests. `BENCH_PEER` names a program to be measured beside it ([`peer`]). With
 //! `BENCH_README` set, the table goes into the README.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rk::util::clock;
 
 use crate::guestbook::IMAGES;
-use crate::harness::{Cluster, PORT, SERVER};
+use crate::harness::Cluster;
 use crate::readme;
 
+mod crowd;
 mod figures;
 mod idle;
 mod peer;
 mod pods;
-mod process;
-mod wire;
+pub mod process;
+pub mod wire;
 mod writes;
 
 use figures::{Figure, Report};
@@ -46,6 +46,7 @@ fn bench() {
     report.add([Figure::mb("executable, static", size)]);
     node(&mut report, &exe);
     api(&mut report, &exe);
+    crowd(&mut report, &exe);
     if let Ok(program) = std::env::var("BENCH_PEER") {
         report.set_beside(peer::measure(&program));
     }
@@ -60,10 +61,6 @@ fn stopped(exe: &str, flags: &[&str]) -> Cluster {
     cluster
 }
 
-fn target(cluster: &Cluster) -> Target {
-    Target::of(SocketAddr::from((SERVER, PORT)), &cluster.kubeconfig())
-}
-
 /// A server with its node.
 fn node(report: &mut Report, exe: &str) {
     let mut times: Vec<Duration> = (1..STARTS).map(|_| cold_start(exe).1).collect();
@@ -76,7 +73,7 @@ fn node(report: &mut Report, exe: &str) {
     let archive = IMAGES.join("guestbook-web.tar");
     let mut import = cluster.rk("images", &["import", archive.to_str().unwrap()]);
     cluster.machine.finish(&mut import, "").ok();
-    let target = target(&cluster);
+    let target = Target::of_cluster(&cluster);
     report.add([cluster.machine.run(|| pods::measure(&target))]);
     let when = format!("the same, {} pods", pods::STAYING);
     report.add(idle::measure(&when, &pids, &database, PODS_IDLE));
@@ -89,7 +86,7 @@ fn cold_start(exe: &str) -> (Cluster, Duration) {
     let mut cluster = stopped(exe, &[]);
     let start = clock::instant();
     cluster.go();
-    let target = target(&cluster);
+    let target = Target::of_cluster(&cluster);
     let ready = cluster.machine.run(|| {
         let mut connection = target.connect();
         while !is_ready(&mut connection) {
@@ -114,7 +111,18 @@ fn api(report: &mut Report, exe: &str) {
     cluster.go();
     let (pids, database) = ([cluster.pid()], cluster.path("data/server/db"));
     report.add(idle::measure("API server alone, idle", &pids, &database, API_IDLE));
-    let target = target(&cluster);
+    let target = Target::of_cluster(&cluster);
     report.add(cluster.machine.run(|| writes::measure(&target)));
     report.add(idle::memory("after all that", &pids));
+}
+
+/// An API server with much in it and many at it.
+fn crowd(report: &mut Report, exe: &str) {
+    let mut cluster = stopped(exe, &["--disable-agent"]);
+    cluster.go();
+    let (pid, target) = (cluster.pid(), Target::of_cluster(&cluster));
+    cluster.kubectl("wait --for=create sa/default --timeout=60s").ok();
+    report.add([cluster.machine.run(|| crowd::pods(&target, pid))]);
+    report.add([cluster.machine.run(|| crowd::patches(&target))]);
+    report.add(cluster.machine.run(|| crowd::lists(&target, pid)));
 }

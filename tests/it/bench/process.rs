@@ -58,6 +58,16 @@ impl Memory {
         let private = kb("Private_Clean:") + kb("Private_Dirty:");
         Self { resident: kb("Rss:"), private, anonymous: kb("Anonymous:") }
     }
+
+    /// The most of process `pid` that was resident since [`Memory::forget_highest`], in bytes.
+    pub fn highest(pid: i32) -> u64 {
+        field(Path::new(&format!("/proc/{pid}/status")), "VmHWM:") * 1024
+    }
+
+    /// Begins anew to look for the highest.
+    pub fn forget_highest(pid: i32) {
+        fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+    }
 }
 
 /// The number after a name in one of the kernel's lists.

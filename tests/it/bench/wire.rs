@@ -15,6 +15,8 @@ use rk::pki::{Identity, Rotating, tls};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use crate::harness::{Cluster, PORT, SERVER};
+
 /// How long an answer may take before the benchmark gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,6 +40,11 @@ impl Target {
             key_pem: decoded(user.get("client-key-data")),
         };
         Self::new(address, &identity, &decoded(cluster.get("certificate-authority-data")))
+    }
+
+    /// The server of a cluster, as its administrator.
+    pub fn of_cluster(cluster: &Cluster) -> Self {
+        Self::of(SocketAddr::from((SERVER, PORT)), &cluster.kubeconfig())
     }
 
     /// The server at an address, known by `authority`.
@@ -90,6 +97,35 @@ impl Connection {
         body
     }
 
+    /// Reads a whole answer, which must be a success, and keeps nothing of it.
+    #[track_caller]
+    pub fn skim(&mut self, verb: &str, path: &str, accept: &str) {
+        self.send(verb, path, accept, "");
+        let head = self.head();
+        assert!(head.status < 300, "{verb} {path}: {}", head.status);
+        match head.length {
+            Some(length) => drop(self.exactly(length)),
+            None => while self.chunk().is_some() {},
+        }
+    }
+
+    /// Changes an object by a merge patch.
+    #[track_caller]
+    pub fn merge(&mut self, path: &str, patch: &str) {
+        self.send_as("PATCH", path, JSON, "application/merge-patch+json", patch);
+        let head = self.head();
+        let body = match head.length {
+            Some(length) => self.exactly(length),
+            None => self.chunks(),
+        };
+        assert!(head.status < 300, "{path}: {} {}", head.status, String::from_utf8_lossy(&body));
+    }
+
+    /// What comes until the answer ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.chunks()
+    }
+
     /// Creates an object.
     #[track_caller]
     pub fn create(&mut self, path: &str, object: &str) {
@@ -110,10 +146,14 @@ impl Connection {
     }
 
     fn send(&mut self, verb: &str, path: &str, accept: &str, body: &str) {
+        self.send_as(verb, path, accept, JSON, body);
+    }
+
+    fn send_as(&mut self, verb: &str, path: &str, accept: &str, sends: &str, body: &str) {
         let length = body.len();
         let request = format!(
             "{verb} {path} HTTP/1.1\r\nhost: bench\r\naccept: {accept}\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+             content-type: {sends}\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         self.stream.get_mut().write_all(request.as_bytes()).unwrap();
         self.stream.get_mut().flush().unwrap();
