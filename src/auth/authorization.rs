@@ -7,6 +7,9 @@ use super::rbac::Rbac;
 use super::{Attributes, Authorizer, Decision, MASTERS, Rule, UserInfo, policy};
 use crate::history::History;
 
+/// What is wrong with every list of a node's rules: its pods decide what it may read.
+const OF_NODES: &str = "node authorizer does not support user rule resolution";
+
 /// Decides for everybody.
 pub struct Authorization {
     /// The roles, for those who ask more than yes or no.
@@ -28,7 +31,13 @@ impl Authorization {
         if user.is_in(MASTERS) {
             return (policy::everything(), String::new());
         }
-        self.rbac.rules_for(user, namespace)
+        let (rules, error) = self.rbac.rules_for(user, namespace);
+        let error = match (user.as_node().is_some(), error.is_empty()) {
+            (false, _) => error,
+            (true, true) => OF_NODES.to_owned(),
+            (true, false) => format!("[{OF_NODES}, {error}]"),
+        };
+        (rules, error)
     }
 }
 
@@ -82,5 +91,6 @@ mod tests {
             all.authorize(&list).reason(),
             "can only list/watch pods with spec.nodeName field selector"
         );
+        assert_eq!(all.rules_for(&node, "a").1, OF_NODES);
     }
 }

@@ -332,6 +332,7 @@ mod tests {
             &rcgen::PKCS_ECDSA_P384_SHA384,
             &rcgen::PKCS_ECDSA_P521_SHA512,
             &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
         ];
         for algorithm in algorithms {
             let found = Request::of_pem(request(algorithm).as_bytes()).unwrap();

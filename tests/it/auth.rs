@@ -3,5 +3,6 @@
 mod access;
 mod certificates;
 mod issuer;
+mod nodes;
 mod oidc;
 mod tokens;

@@ -1,5 +1,7 @@
 //! Publishes what the API server's certificate is trusted by, as the bundle of its signer.
 
+use aws_lc_rs::digest;
+
 use super::object;
 use crate::api::meta::Key;
 use crate::api::tree::Value;
@@ -7,7 +9,6 @@ use crate::client::{CLUSTERTRUSTBUNDLES as BUNDLES, NAMESPACES};
 use crate::controllers::calls;
 use crate::controllers::runner::{Controller, Plan, Views};
 use crate::history::Event;
-use crate::util::id;
 
 /// The signer of the API server's certificate.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-serving";
@@ -40,7 +41,7 @@ fn of_bundle(event: &Event, _: &Views) -> Vec<Key> {
 /// The bundle, named after what is in it so that a change is seen by all together, and no other.
 fn publish(authority: &str, views: &Views) -> Plan {
     let prefix = SIGNER.replace('/', ":");
-    let name = format!("{prefix}:{:016x}", id::hash(authority.as_bytes()));
+    let name = format!("{prefix}:{}", hash(authority));
     let key = Key::new(&BUNDLES.group_resource(), "", &name);
     let bundle = match object(views, &BUNDLES, &key) {
         None => Some(calls::create(&BUNDLES, "", made(&name, authority))),
@@ -61,6 +62,12 @@ fn publish(authority: &str, views: &Views) -> Plan {
         then: gone.map(Into::into).collect(),
         ..Plan::default()
     }
+}
+
+/// What tells a bundle from others: the start of its SHA-256 in hex, as upstream has it.
+fn hash(authority: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, authority.as_bytes());
+    hash.as_ref().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn made(name: &str, authority: &str) -> Value {
@@ -95,7 +102,8 @@ mod tests {
     #[test]
     fn the_signer_has_one_bundle() {
         let [(Verb::Create, name)] = &plan(&[])[..] else { panic!("not made") };
-        assert!(name.starts_with("kubernetes.io:kube-apiserver-serving:"), "{name}");
+        // The first twelve bytes of what `printf PEM | sha256sum` says.
+        assert_eq!(name, "kubernetes.io:kube-apiserver-serving:384fb9a44fabe158be2757b9");
         let good = made(name, "PEM").to_string();
         assert!(plan(&[&good]).is_empty());
         let changed = made(name, "OTHER").to_string();
