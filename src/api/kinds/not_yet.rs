@@ -79,7 +79,6 @@ pub const POD: &[Row] = &[
     ("volumes[].gcePersistentDisk", &[]),
     ("volumes[].gitRepo", &[]),
     ("volumes[].glusterfs", &[]),
-    ("volumes[].image", &[]),
     ("volumes[].iscsi", &[]),
     ("volumes[].nfs", &[]),
     ("volumes[].persistentVolumeClaim", &[]),

@@ -88,6 +88,7 @@ const POD_IMPLEMENTED: &[&str] = &[
     "volumes[].downwardAPI.*",
     "volumes[].emptyDir.sizeLimit",
     "volumes[].hostPath.*",
+    "volumes[].image.*",
     "volumes[].name",
     "volumes[].projected.*",
     "volumes[].secret.*",
