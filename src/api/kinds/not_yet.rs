@@ -57,7 +57,6 @@ pub const POD: &[Row] = &[
     ("securityContext.fsGroupChangePolicy", &["\"Always\""]),
     ("securityContext.seLinuxChangePolicy", &[]),
     ("securityContext.seLinuxOptions", &[]),
-    ("securityContext.sysctls", &[]),
     ("securityContext.windowsOptions", &[]),
     ("topologySpreadConstraints", &[]),
     ("volumes[].awsElasticBlockStore", &[]),

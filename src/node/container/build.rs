@@ -17,6 +17,7 @@ use crate::runtime::image::{ImageConfig, Prepared};
 use crate::runtime::{
     ContainerSpec, LogTarget, Mount, MountSource, PidShare, PodSandbox, Propagation, Rootfs, Share,
 };
+use crate::sys::sysctl;
 
 /// Bytes of a log before it is rotated, and how many files are kept: kubelet's.
 const LOG_BYTES_MAX: u64 = 10 << 20;
@@ -41,7 +42,7 @@ pub fn sandbox(pod: &Pod, names: &Names, epoch: u32) -> PodSandbox {
     let share = |host: Option<bool>| if host == Some(true) { Share::Host } else { Share::Pod };
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
     let parameter =
-        |one: &k8s_openapi::api::core::v1::Sysctl| (one.name.replace('/', "."), one.value.clone());
+        |one: &k8s_openapi::api::core::v1::Sysctl| (sysctl::dotted(&one.name), one.value.clone());
     let uid = text(&pod.metadata.uid);
     PodSandbox {
         hostname: names.hostname.clone(),

@@ -77,6 +77,7 @@ const POD_IMPLEMENTED: &[&str] = &[
     "securityContext.seccompProfile.*",
     "securityContext.supplementalGroups[]",
     "securityContext.supplementalGroupsPolicy",
+    "securityContext.sysctls[].*",
     "serviceAccount",
     "serviceAccountName",
     "setHostnameAsFQDN",
