@@ -15,6 +15,7 @@ use crate::api::quantity::Quantity;
 use crate::api::selector::Labels;
 use crate::api::tree::Value;
 use crate::net::Protocol;
+use crate::sys::sysctl;
 
 /// A port of the node that a pod takes.
 pub type TakenPort = (Protocol, String, u16);
@@ -99,9 +100,8 @@ pub fn refusal(pod: &Pod, node: &Value, taken: &Taken) -> Option<Verdict> {
         message: format!("Pod was rejected: {message}"),
         rejected: true,
     };
-    if let Some(sysctl) = forbidden_sysctl(spec) {
-        let message = format!("forbidden sysctl: {sysctl:?} not allowlisted");
-        return Some(rejected("SysctlForbidden", message));
+    if let Some(why) = forbidden_sysctl(spec) {
+        return Some(rejected("SysctlForbidden", format!("forbidden sysctl: {why}")));
     }
     if !is_selected(spec, node) {
         let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node \
@@ -148,7 +148,7 @@ pub fn short_of(wanted: &Taken, node: &Value, taken: &Taken) -> Option<(String, 
 }
 
 /// Kernel parameters of a pod's own namespaces that cannot harm others.
-const SAFE_SYSCTLS: [&str; 12] = [
+const SAFE_SYSCTLS: [&str; 14] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
@@ -158,22 +158,28 @@ const SAFE_SYSCTLS: [&str; 12] = [
     "net.ipv4.tcp_keepalive_intvl",
     "net.ipv4.tcp_keepalive_probes",
     "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_notsent_lowat",
     "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_slow_start_after_idle",
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_wmem",
 ];
 
+/// Why a pod may not set a parameter that it asks for.
 fn forbidden_sysctl(spec: &PodSpec) -> Option<String> {
     let sysctls = spec.security_context.as_ref()?.sysctls.as_ref()?;
     let host_network = spec.host_network == Some(true);
     let host_ipc = spec.host_ipc == Some(true);
-    let allowed = |name: &str| {
-        let dotted = name.replace('/', ".");
-        let shared = (dotted.starts_with("net.") && host_network)
-            || (dotted.starts_with("kernel.shm") && host_ipc);
-        SAFE_SYSCTLS.contains(&dotted.as_str()) && !shared
+    let fault = |name: String| {
+        let shared = |space| Some(format!("{name:?} not allowed with host {space} enabled"));
+        match &*name {
+            safe if !SAFE_SYSCTLS.contains(&safe) => Some(format!("{name:?} not allowlisted")),
+            safe if safe.starts_with("net.") && host_network => shared("Net"),
+            safe if safe.starts_with("kernel.") && host_ipc => shared("IPC"),
+            _ => None,
+        }
     };
-    sysctls.iter().find(|sysctl| !allowed(&sysctl.name)).map(|sysctl| sysctl.name.clone())
+    sysctls.iter().find_map(|one| fault(sysctl::dotted(&one.name)))
 }
 
 /// Whether selector and required affinity choose the node.

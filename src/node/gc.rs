@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dirs;
+use super::images::owner;
 use super::shared::Shared;
 use super::volume::mount;
 use crate::limits::{IMAGE_AGE_MIN, IMAGE_DISK_HIGH_PERCENT, IMAGE_DISK_LOW_PERCENT};
@@ -39,7 +40,7 @@ pub async fn take_down(shared: &Shared, uid: &str) -> Result<(), String> {
     shared.runtime.remove_pod(uid).await.map_err(|error| error.to_string())?;
     shared.network.detach(uid).await.map_err(|error| error.to_string())?;
     for container in containers {
-        let released = shared.images.store.release(&container.id).await;
+        let released = shared.images.release(&container.id).await;
         released.map_err(|error| error.to_string())?;
     }
     let root = dirs::roots(&shared.config).join(uid);
@@ -79,7 +80,7 @@ pub async fn sweep(shared: &Shared) {
             return;
         }
     };
-    for (id, _) in prepared.into_iter().filter(|(id, _)| !alive.contains(id)) {
+    for (id, _) in prepared.into_iter().filter(|(id, _)| !alive.contains(owner(id))) {
         if let Err(error) = shared.images.store.release(&id).await {
             tracing::warn!(container = id, %error, "cannot remove a root file system");
         }

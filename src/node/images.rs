@@ -10,7 +10,7 @@ use super::source::{Content, Kind, Sources};
 use super::voice::Voice;
 use crate::limits::IMAGE_PULLS_MAX;
 use crate::runtime::image::{
-    Class, Credentials, Error, Image, Keyring, Reference, Registries, Store,
+    Class, Credentials, Digest, Error, Image, Keyring, Reference, Registries, Store,
 };
 use crate::util::clock;
 
@@ -60,6 +60,36 @@ impl Images {
     /// Tells that images came or went by another way.
     pub fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Mounts an image that is a volume of a container, which has several by number.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub async fn mount(
+        &self,
+        container: &str,
+        number: usize,
+        image: &Digest,
+    ) -> Result<PathBuf, Error> {
+        let id = volume_id(container, number);
+        self.store.prepare(&id, image).await?;
+        self.store.mount(&id).await
+    }
+
+    /// Removes a container's root file system, and the images that are its volumes.
+    ///
+    /// # Errors
+    /// When something is left.
+    pub async fn release(&self, container: &str) -> Result<(), Error> {
+        let mut count = 0;
+        while self.store.prepared(&volume_id(container, count)).await?.is_some() {
+            count += 1;
+        }
+        for number in (0..count).rev() {
+            self.store.release(&volume_id(container, number)).await?;
+        }
+        self.store.release(container).await
     }
 
     /// The image of a container, pulled if the policy says so.
@@ -164,6 +194,16 @@ impl Images {
     }
 }
 
+/// The store's name for an image that is a volume of a container.
+fn volume_id(container: &str, number: usize) -> String {
+    format!("{container}.{number}")
+}
+
+/// The container to which a file system in the store belongs.
+pub fn owner(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(container, _)| container)
+}
+
 fn is_local(reference: &Reference, error: &Error) -> bool {
     reference.registry() == "localhost" && error.class() == Class::Transport
 }
@@ -231,6 +271,12 @@ mod tests {
             [text(7), text(1000), text(1250), text(61_005)],
             ["7ms", "1s", "1.25s", "61.005s"]
         );
+    }
+
+    #[test]
+    fn an_images_mount_belongs_to_its_container() {
+        assert_eq!(owner(&volume_id("c0ffee", 12)), "c0ffee");
+        assert_eq!(owner("c0ffee"), "c0ffee");
     }
 
     #[test]

@@ -19,6 +19,27 @@ pub fn read(name: &str) -> io::Result<String> {
     Ok(fs::read_to_string(path(name))?.trim_end().to_owned())
 }
 
+/// The path of a parameter by either way of writing names: whichever of `.` and `/` comes first
+/// separates, and the other stands for a dot.
+pub fn place(name: &str) -> String {
+    let slashes = name.find(['.', '/']).is_some_and(|at| name[at..].starts_with('/'));
+    if slashes { name.to_owned() } else { swapped(name) }
+}
+
+/// A parameter's name with dots between its parts.
+pub fn dotted(name: &str) -> String {
+    swapped(&place(name))
+}
+
+fn swapped(name: &str) -> String {
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    name.chars().map(swap).collect()
+}
+
 fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(name)
 }
@@ -33,6 +54,15 @@ mod tests {
     use super::*;
     use crate::sys::netns;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn names_are_written_either_way() {
+        for name in ["net.ipv4.conf.eth0/1.x", "net/ipv4/conf/eth0.1/x"] {
+            assert_eq!(place(name), "net/ipv4/conf/eth0.1/x");
+            assert_eq!(dotted(name), "net.ipv4.conf.eth0/1.x");
+        }
+        assert_eq!((place("x"), dotted("x")), ("x".to_owned(), "x".to_owned()));
+    }
 
     #[test]
     fn settings_are_the_namespaces_own() {

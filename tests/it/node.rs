@@ -3,6 +3,7 @@
 
 mod cases;
 mod far;
+mod images;
 mod resize;
 mod services;
 mod streams;

@@ -17,6 +17,7 @@ use crate::runtime::image::{ImageConfig, Prepared};
 use crate::runtime::{
     ContainerSpec, LogTarget, Mount, MountSource, PidShare, PodSandbox, Propagation, Rootfs, Share,
 };
+use crate::sys::sysctl;
 
 /// Bytes of a log before it is rotated, and how many files are kept: kubelet's.
 const LOG_BYTES_MAX: u64 = 10 << 20;
@@ -40,9 +41,8 @@ pub fn sandbox(pod: &Pod, names: &Names, epoch: u32) -> PodSandbox {
     let spec = pod.spec.clone().unwrap_or_default();
     let share = |host: Option<bool>| if host == Some(true) { Share::Host } else { Share::Pod };
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
-    let sysctl = |sysctl: &k8s_openapi::api::core::v1::Sysctl| {
-        (sysctl.name.replace('/', "."), sysctl.value.clone())
-    };
+    let parameter =
+        |one: &k8s_openapi::api::core::v1::Sysctl| (sysctl::dotted(&one.name), one.value.clone());
     let uid = text(&pod.metadata.uid);
     PodSandbox {
         hostname: names.hostname.clone(),
@@ -55,7 +55,7 @@ pub fn sandbox(pod: &Pod, names: &Names, epoch: u32) -> PodSandbox {
             (_, Some(true)) => PidShare::Pod,
             _ => PidShare::Container,
         },
-        sysctls: sysctls.into_iter().flatten().map(sysctl).collect(),
+        sysctls: sysctls.into_iter().flatten().map(parameter).collect(),
         cgroup: qos::cgroup(pod, &uid),
         resources: qos::pod_resources(pod),
         shm_bytes: None,
@@ -90,7 +90,7 @@ pub struct Inputs<'a> {
     pub security: Security,
     /// The pod's directories.
     pub dirs: &'a PodDirs,
-    /// Where sub-paths were bound, by index of the volume mount.
+    /// Where sub-paths were bound, and images mounted, by index of the volume mount.
     pub subpaths: BTreeMap<usize, PathBuf>,
     /// Memory of the node.
     pub capacity_bytes: i64,
@@ -240,8 +240,10 @@ fn volume(inputs: &Inputs<'_>, index: usize, wish: &VolumeMount) -> Result<Mount
     Ok(Mount {
         destination: wish.mount_path.clone().into(),
         source: MountSource::Bind { path, propagation },
-        // What the API holds is not for containers to change.
-        read_only: wish.read_only == Some(true) || payload::is_served(volume),
+        // What the API holds, or an image, is not for containers to change.
+        read_only: wish.read_only == Some(true)
+            || payload::is_served(volume)
+            || volume.image.is_some(),
         recursive_read_only: matches!(recursive, Some("Enabled" | "IfPossible")),
     })
 }

@@ -78,6 +78,10 @@ pub fn set_up(
         let kind = source.type_.as_deref().unwrap_or_default();
         return host_path::prepare(&path, kind).map_err(MountError::HostPath);
     }
+    if volume.image.is_some() {
+        // Each attempt of a container mounts its own, as it may be another image by then.
+        return Ok(());
+    }
     if let Some(source) = &volume.empty_dir {
         return empty_dir(&path, source, context.pod, group);
     }

@@ -12,11 +12,17 @@ use std::path::{Component, Path, PathBuf};
 use crate::sys::mount;
 
 /// Binds `volume/subpath` to a place of its own below `places`; returns that. Where the path does
-/// not exist, a folder is made.
+/// not exist, a folder is made if `make` says so.
 ///
 /// # Errors
 /// When the path leaves the volume, or the kernel refuses.
-pub fn bind(volume: &Path, subpath: &str, places: &Path, index: usize) -> io::Result<PathBuf> {
+pub fn bind(
+    volume: &Path,
+    subpath: &str,
+    places: &Path,
+    index: usize,
+    make: bool,
+) -> io::Result<PathBuf> {
     let relative = checked(subpath)?;
     if !volume.is_dir() {
         return Err(io::Error::new(ErrorKind::NotADirectory, "the volume is not a directory"));
@@ -24,7 +30,7 @@ pub fn bind(volume: &Path, subpath: &str, places: &Path, index: usize) -> io::Re
     let target = places.join(index.to_string());
     // Left by an attempt that was cut short.
     mount::detach(&target)?;
-    let found = open(volume, &relative)?;
+    let found = open(volume, &relative, make)?;
     fs::create_dir_all(places)?;
     make_target(&target, found.metadata()?.is_dir())?;
     let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
@@ -48,9 +54,9 @@ fn checked(subpath: &str) -> io::Result<PathBuf> {
     Ok(clean)
 }
 
-fn open(volume: &Path, relative: &Path) -> io::Result<fs::File> {
+fn open(volume: &Path, relative: &Path, make: bool) -> io::Result<fs::File> {
     match mount::hold_in_root(volume, relative) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound && make => {
             make_folders(volume, relative)?;
             mount::hold_in_root(volume, relative)
         }
@@ -102,7 +108,7 @@ mod tests {
         fs::write(dir.path().join("secret"), "out").unwrap();
         symlink("../secret", volume.join("escape")).unwrap();
         symlink("file", volume.join("link")).unwrap();
-        let bound = |subpath, index| bind(&volume, subpath, &places, index);
+        let bound = |subpath, index| bind(&volume, subpath, &places, index, true);
         match bound("link", 0) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return,
             path => assert_eq!(fs::read_to_string(path.unwrap()).unwrap(), "in"),
@@ -112,6 +118,9 @@ mod tests {
         // Seen from the volume's root the link leads to a file that is not there, so a folder
         // would have to take its place, which it cannot.
         assert!(bound("escape", 2).is_err());
+        let absent = bind(&volume, "absent", &places, 3, false).unwrap_err();
+        assert_eq!(absent.kind(), ErrorKind::NotFound);
+        assert!(!volume.join("absent").exists());
         assert_eq!(fs::read_to_string(bound("link", 0).unwrap()).unwrap(), "in", "again");
         mount::detach_below(&places).unwrap();
     }

@@ -203,7 +203,7 @@ async fn end(context: &Context) -> Result<(), String> {
     shared.runtime.remove_pod(&context.uid).await.map_err(|error| error.to_string())?;
     shared.network.detach(&context.uid).await.map_err(|error| error.to_string())?;
     for container in containers {
-        if let Err(error) = shared.images.store.release(&container.id).await {
+        if let Err(error) = shared.images.release(&container.id).await {
             tracing::warn!(pod = %context.uid, %error, "cannot remove a root file system");
         }
     }

@@ -1,5 +1,7 @@
 //! Starts one attempt of a container: image, configuration, mounts, program, hook.
 
+mod image_volume;
+
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -28,6 +30,7 @@ use crate::sys;
 use crate::util::backoff::Backoff;
 use crate::util::clock::{self, Wall};
 use crate::util::id;
+use image_volume::Brought;
 
 /// The reason that goes away when what the pod refers to changes.
 pub(super) const CONFIG_ERROR: &str = "CreateContainerConfigError";
@@ -169,11 +172,15 @@ impl Job {
         };
         let voice = self.context.voice.of(plan.kind, plan.name());
         let sources = self.held.sources().await;
+        let volumes = self.bring_volumes(plan, &sources, &voice).await?;
         let image = self.image(plan, &sources, &voice).await?;
         let Some(handle) = self.context.handle() else { return Err(StartError::GivenUp) };
-        let (spec, attempt) = match self.specify(plan, &image, &sources).await {
+        let id = id::uuid().replace('-', "");
+        let specified = self.specify(plan, &id, &image, &volumes, &sources).await;
+        let (spec, attempt) = match specified {
             Ok(made) => made,
             Err((reason, message)) => {
+                release(&self.context, &id).await;
                 voice.warn("Failed", format!("Error: {message}"));
                 return Err(StartError::Waits(reason, message));
             }
@@ -184,7 +191,6 @@ impl Job {
         self.hook(&handle, plan, &attempt, &voice).await
     }
 
-    /// The image; given up when the pod is being ended.
     async fn image(
         &self,
         plan: &Plan<'_>,
@@ -193,6 +199,17 @@ impl Job {
     ) -> Result<Found, StartError> {
         let asked = plan.spec.image.as_deref().unwrap_or_default();
         let policy = plan.spec.image_pull_policy.as_deref().unwrap_or("IfNotPresent");
+        self.bring(asked, policy, sources, voice).await
+    }
+
+    /// An image; given up when the pod is being ended.
+    async fn bring(
+        &self,
+        asked: &str,
+        policy: &str,
+        sources: &Sources,
+        voice: &Voice,
+    ) -> Result<Found, StartError> {
         let keyring = keyring(&self.pod, sources);
         let mut ending = self.context.ending.subscribe();
         let found = tokio::select! {
@@ -214,7 +231,9 @@ impl Job {
     async fn specify(
         &self,
         plan: &Plan<'_>,
+        id: &str,
         image: &Found,
+        volumes: &Brought,
         sources: &Sources,
     ) -> Result<(ContainerSpec, Attempt), (&'static str, String)> {
         let config = |message: String| (CONFIG_ERROR, message);
@@ -222,17 +241,17 @@ impl Job {
         let uid = security::image_uid(&of_image.user);
         security::check_non_root(&self.pod, &plan.spec, &of_image.user, uid).map_err(config)?;
         let env = self.environment(plan, sources).map_err(config)?;
-        let id = id::uuid().replace('-', "");
-        let subpaths = self.subpaths(plan, &env, &id).await.map_err(config)?;
+        let mut subpaths = self.subpaths(plan, &env, id).await.map_err(config)?;
         let failed = |message: String| (CREATE_ERROR, message);
+        subpaths.extend(self.mount_volumes(plan, &env, id, volumes).await.map_err(failed)?);
         self.make_files(plan).map_err(|error| failed(error.to_string()))?;
         let store = &self.context.shared.images.store;
-        let prepared = store.prepare(&id, &image.image.id).await;
+        let prepared = store.prepare(id, &image.image.id).await;
         let rootfs = prepared.map_err(|error| failed(error.to_string()))?;
         let shared = &self.context.shared;
         let names = hosts::names(&self.pod, &shared.config.cluster_domain).map_err(config)?;
         let attempt = Attempt {
-            id: id.clone(),
+            id: id.to_owned(),
             number: self.number,
             epoch: self.epoch,
             image_asked: plan.spec.image.clone().unwrap_or_default(),
@@ -246,7 +265,7 @@ impl Job {
         let spec = build::container(build::Inputs {
             pod: &self.pod,
             plan,
-            id,
+            id: id.to_owned(),
             number: self.number,
             image: of_image,
             rootfs,
@@ -299,18 +318,29 @@ impl Job {
     ) -> Result<BTreeMap<usize, PathBuf>, String> {
         let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         let volumes: Vec<_> = volumes.cloned().collect();
-        let places = self.context.dirs.subpaths(id);
         let mut wishes = Vec::new();
         for (index, wish) in plan.spec.volume_mounts.iter().flatten().enumerate() {
             let Some(sub) = build::subpath(wish, env)? else { continue };
             let volume = volumes.iter().find(|volume| volume.name == wish.name);
-            let Some(volume) = volume else { continue };
+            let Some(volume) = volume.filter(|volume| volume.image.is_none()) else { continue };
             wishes.push((index, mount::path(&self.context.dirs, volume), sub, wish.name.clone()));
         }
+        self.bind(plan, id, wishes, true).await
+    }
+
+    /// Binds sub-paths, and makes folders where there are none if `make` says so.
+    async fn bind(
+        &self,
+        plan: &Plan<'_>,
+        id: &str,
+        wishes: Vec<(usize, PathBuf, String, String)>,
+        make: bool,
+    ) -> Result<BTreeMap<usize, PathBuf>, String> {
+        let places = self.context.dirs.subpaths(id);
         let container = plan.name().to_owned();
         let work = move || -> Result<BTreeMap<usize, PathBuf>, String> {
             let bind = |(index, volume, sub, name): &(usize, PathBuf, String, String)| {
-                let bound = subpath::bind(volume, sub, &places, *index);
+                let bound = subpath::bind(volume, sub, &places, *index, make);
                 let told = |error: io::Error| {
                     format!(
                         "failed to prepare subPath for volumeMount {name:?} of container \
@@ -444,7 +474,7 @@ impl Job {
 
 /// Removes a container's root file system and sub-paths.
 pub(super) async fn release(context: &Context, id: &str) {
-    if let Err(error) = context.shared.images.store.release(id).await {
+    if let Err(error) = context.shared.images.release(id).await {
         tracing::warn!(pod = %context.uid, %error, "cannot remove a root file system");
     }
     let places = context.dirs.subpaths(id);

@@ -78,7 +78,7 @@ fn build(record: &PodRecord, cgroups: &Cgroups, pins: &Path) -> io::Result<Optio
             let message = format!("sysctl {name} does not belong to a namespace of the pod's own");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        sysctl::write(&name.replace('.', "/"), value)?;
+        sysctl::write(&sysctl::place(name), value)?;
     }
     for kind in &kinds {
         namespace::pin(*kind, &pins.join(kind.name()))?;
@@ -93,10 +93,10 @@ fn own_kinds(pod: &PodSandbox) -> Vec<Kind> {
 
 /// Whether a kernel parameter belongs to a namespace that the pod does not share with the host.
 fn is_own(pod: &PodSandbox, name: &str) -> bool {
-    let name = name.replace('/', ".");
-    let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
-    (name.starts_with("net.") && pod.net == Share::Pod)
-        || (ipc.iter().any(|prefix| name.starts_with(prefix)) && pod.ipc == Share::Pod)
+    let place = sysctl::place(name);
+    let ipc = ["kernel/shm", "kernel/msg", "kernel/sem", "fs/mqueue/"];
+    (place.starts_with("net/") && pod.net == Share::Pod)
+        || (ipc.iter().any(|prefix| place.starts_with(prefix)) && pod.ipc == Share::Pod)
 }
 
 fn start_reaper(record: &PodRecord, cgroups: &Cgroups) -> io::Result<i32> {

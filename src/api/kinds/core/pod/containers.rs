@@ -42,11 +42,12 @@ const COMMON: &[(&str, Rule)] = &[
     ("envFrom", Rule::Each(env::sources)),
 ];
 
+/// When images are pulled, containers' own and those that are volumes.
+pub const PULL_POLICY: Rule = Rule::RequiredOneOf(&["Always", "IfNotPresent", "Never"]);
+
 /// What upstream looks at after the mounts: a refusal lists its reasons in this order.
-const AFTER_MOUNTS: &[(&str, Rule)] = &[
-    ("imagePullPolicy", Rule::RequiredOneOf(&["Always", "IfNotPresent", "Never"])),
-    ("resources", Rule::Each(resources::validate)),
-];
+const AFTER_MOUNTS: &[(&str, Rule)] =
+    &[("imagePullPolicy", PULL_POLICY), ("resources", Rule::Each(resources::validate))];
 
 /// What an ephemeral container cannot have: it joins a pod that runs already.
 const NOT_EPHEMERAL: &[&str] = &[

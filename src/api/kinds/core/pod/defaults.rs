@@ -58,6 +58,13 @@ pub fn spec(spec: &mut Value) {
             volume.set("emptyDir", Value::object());
         }
     }
+    for volume in list(spec, "volumes") {
+        let image = volume.get("image");
+        if image.as_object().is_some() && image.get("pullPolicy").is_empty() {
+            let policy = pull_policy(image.get("reference").str());
+            volume.entry("image").set("pullPolicy", policy);
+        }
+    }
     fallback::apply(spec, SPEC);
     account(spec);
     for name in CONTAINER_LISTS {

@@ -5,6 +5,7 @@ use crate::api::kinds::text;
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
+use super::containers::PULL_POLICY;
 use super::env::{field_reference, resource_reference};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -64,6 +65,7 @@ const SOURCES: &[(&str, Check)] = &[
     ("configMap", config_map),
     ("downwardAPI", downward),
     ("projected", projected),
+    ("image", image),
 ];
 
 fn source(volume: At<'_>, errors: &mut Errors) {
@@ -88,6 +90,11 @@ fn empty_dir(at: At<'_>, errors: &mut Errors) {
         errors.forbidden(limit, "SizeLimit field must be a valid resource quantity");
     }
     mode(at.field("mode"), 0o1777, EMPTY_DIR_MODE, errors);
+}
+
+fn image(at: At<'_>, errors: &mut Errors) {
+    required(at.field("reference"), "", errors);
+    PULL_POLICY.check(at.field("pullPolicy"), errors);
 }
 
 fn host_path(at: At<'_>, errors: &mut Errors) {
