@@ -25,6 +25,8 @@ pub mod reactor;
 pub mod rtnl;
 pub mod seccomp;
 /// Settings below `/proc/sys`.
+/// Whether the machine labels its processes.
+pub mod selinux;
 pub mod sysctl;
 pub mod terminal;
 pub mod watch;

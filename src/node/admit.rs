@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
+    Container, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
 };
 
 use super::pod::Verdict;
@@ -15,7 +15,7 @@ use crate::api::quantity::Quantity;
 use crate::api::selector::Labels;
 use crate::api::tree::Value;
 use crate::net::Protocol;
-use crate::sys::sysctl;
+use crate::sys::{selinux, sysctl};
 
 /// A port of the node that a pod takes.
 pub type TakenPort = (Protocol, String, u16);
@@ -103,6 +103,10 @@ pub fn refusal(pod: &Pod, node: &Value, taken: &Taken) -> Option<Verdict> {
     if let Some(why) = forbidden_sysctl(spec) {
         return Some(rejected("SysctlForbidden", format!("forbidden sysctl: {why}")));
     }
+    if asks_for_label(spec) && selinux::is_on() {
+        let why = "seLinuxOptions: SELinux is on here, and rk does not label processes yet";
+        return Some(rejected("SELinuxNotSupported", why.to_owned()));
+    }
     if !is_selected(spec, node) {
         let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node \
                        affinity/selector";
@@ -118,6 +122,17 @@ pub fn refusal(pod: &Pod, node: &Value, taken: &Taken) -> Option<Verdict> {
         return Some(rejected("NodePorts", message.to_owned()));
     }
     short_of(&Taken::by(pod), node, taken).map(|(reason, message)| rejected(&reason, message))
+}
+
+/// Whether a label of SELinux is asked for. Where SELinux is off there is nothing to label, and
+/// every runtime leaves it at that.
+fn asks_for_label(spec: &PodSpec) -> bool {
+    let init = spec.init_containers.iter().flatten();
+    let of_container = |c: &Container| {
+        c.security_context.as_ref().is_some_and(|context| context.se_linux_options.is_some())
+    };
+    spec.security_context.as_ref().is_some_and(|context| context.se_linux_options.is_some())
+        || spec.containers.iter().chain(init).any(of_container)
 }
 
 fn clash(a: &TakenPort, b: &TakenPort) -> bool {
