@@ -24,9 +24,9 @@ pub mod reactor;
 /// Links, addresses, routes, neighbours.
 pub mod rtnl;
 pub mod seccomp;
-/// Settings below `/proc/sys`.
 /// Whether the machine labels its processes.
 pub mod selinux;
+/// Settings below `/proc/sys`.
 pub mod sysctl;
 pub mod terminal;
 pub mod watch;

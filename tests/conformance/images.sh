@@ -30,6 +30,8 @@ pack "$out/nonewprivs.tar" "$work/busybox" $e2e/nonewprivs:1.4 "$path,\"Cmd\":[\
 
 unpack "$work/agnhost" busybox bash curl bind9-dnsutils netcat-openbsd iproute2 socat util-linux
 applets "$work/agnhost"
+# The suite's options are those of OpenBSD's.
+ln -sf nc.openbsd "$work/agnhost/bin/nc"
 install -m 755 "$programs/agnhost" "$work/agnhost/agnhost"
 ln -s agnhost "$work/agnhost/agnhost-2"
 mkdir -p "$work/agnhost/uploads"
