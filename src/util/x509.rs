@@ -100,10 +100,15 @@ impl AlternativeNames {
     }
 
     fn add(&mut self, name: &GeneralName<'_>) -> Result<(), String> {
+        // The form of these is ASCII; the parser does not insist.
+        let ascii = |name: &str| match name.is_ascii() {
+            true => Ok(name.to_owned()),
+            false => Err(format!("the subjectAltName {name:?} is malformed")),
+        };
         match name {
-            GeneralName::DNSName(name) => self.dns.push((*name).to_owned()),
-            GeneralName::RFC822Name(name) => self.emails.push((*name).to_owned()),
-            GeneralName::URI(name) => self.uris.push((*name).to_owned()),
+            GeneralName::DNSName(name) => self.dns.push(ascii(name)?),
+            GeneralName::RFC822Name(name) => self.emails.push(ascii(name)?),
+            GeneralName::URI(name) => self.uris.push(ascii(name)?),
             GeneralName::IPAddress(bytes) => {
                 let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
                 let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
@@ -343,6 +348,15 @@ mod tests {
             assert_eq!(found.names.emails, ["a@b.example"]);
             assert_eq!(found.names.uris, ["spiffe://a/b"]);
         }
+    }
+
+    #[test]
+    fn names_of_hosts_are_ascii() {
+        let mut names = AlternativeNames::default();
+        assert!(names.add(&GeneralName::DNSName("b\u{fc}ro.example")).is_err());
+        assert!(names.add(&GeneralName::IPAddress(&[1, 2, 3])).is_err());
+        assert!(names.add(&GeneralName::IPAddress(&[10, 0, 0, 1])).is_ok());
+        assert_eq!(names.addresses, [IpAddr::from([10, 0, 0, 1])]);
     }
 
     #[test]
