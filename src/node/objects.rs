@@ -1,4 +1,5 @@
-//! The ConfigMaps and Secrets that pods refer to, each watched by itself and once for all pods.
+//! The ConfigMaps and Secrets that pods refer to, each watched by itself and once for all pods; and
+//! the bundles of trust, all together where a pod wants any.
 //!
 //! Contract: [`Objects::hold`] gives a [`Held`]: what the objects hold now, and a wait for the next
 //! change. A watch lives as long as somebody holds its object. A node may see these objects by name
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::source::{Content, Kind, Reference, Sources};
-use crate::client::{CONFIGMAPS, Client, Gvr, SECRETS, View};
+use crate::client::{CLUSTERTRUSTBUNDLES, CONFIGMAPS, Client, Gvr, SECRETS, View};
 use crate::history::Object;
 
 /// Namespace and object.
@@ -47,6 +48,7 @@ const fn resource(kind: Kind) -> &'static Gvr {
     match kind {
         Kind::ConfigMap => &CONFIGMAPS,
         Kind::Secret => &SECRETS,
+        Kind::TrustBundles => &CLUSTERTRUSTBUNDLES,
     }
 }
 
@@ -61,6 +63,7 @@ impl Objects {
         let mut watched = self.watched.lock();
         watched.retain(|_, object| object.strong_count() > 0);
         let hold = |reference: &Reference| {
+            let namespace = if reference.0 == Kind::TrustBundles { "" } else { namespace };
             let place = (namespace.to_owned(), reference.clone());
             let known = watched.get(&place).and_then(Weak::upgrade);
             let object = known.unwrap_or_else(|| {
@@ -76,7 +79,10 @@ impl Objects {
     }
 
     fn watch(&self, namespace: &str, (kind, name): &Reference) -> Arc<Watched> {
-        let selector = format!("metadata.namespace={namespace},metadata.name={name}");
+        let selector = match kind {
+            Kind::TrustBundles => String::new(),
+            _ => format!("metadata.namespace={namespace},metadata.name={name}"),
+        };
         let view = self.client.view(resource(*kind), &selector);
         let (changed, changes) = watch::channel(0);
         let (namespace, name) = (namespace.to_owned(), name.clone());
@@ -85,7 +91,7 @@ impl Objects {
     }
 }
 
-/// Counts the changes of one object until the task is ended.
+/// Counts the changes of one object, or of all where it has no name, until the task is ended.
 async fn follow(view: View, namespace: String, name: String, changed: watch::Sender<u64>) {
     view.synced().await;
     loop {
@@ -93,7 +99,8 @@ async fn follow(view: View, namespace: String, name: String, changed: watch::Sen
         // What came before the cursor may differ from what was read then.
         changed.send_modify(|count| *count += 1);
         let about = |object: &Object| {
-            *object.header.key.namespace == *namespace && *object.header.key.name == *name
+            name.is_empty()
+                || *object.header.key.namespace == *namespace && *object.header.key.name == *name
         };
         while let Ok(events) = cursor.next(64).await {
             if events.iter().any(|event| about(&event.object)) {
@@ -109,6 +116,11 @@ impl Held {
         let mut sources = Sources::default();
         for (reference, object, _) in &self.objects {
             object.view.synced().await;
+            if reference.0 == Kind::TrustBundles {
+                let snapshot = object.view.snapshot();
+                snapshot.iter().filter_map(|o| o.tree().ok()).for_each(|o| sources.add_bundle(o));
+                continue;
+            }
             let found = object.view.get(&self.namespace, &reference.1);
             if let Some(tree) = found.and_then(|object| object.tree().ok()) {
                 sources.add(reference.clone(), Arc::new(Content::of(reference.0, &tree)));

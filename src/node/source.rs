@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets as their readers need them: names to bytes.
+//! ConfigMaps and Secrets as their readers need them, names to bytes, and bundles of trust.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,6 +17,9 @@ pub enum Kind {
     ConfigMap,
     /// A Secret.
     Secret,
+    /// All ClusterTrustBundles: which of them a volume chooses is seen when it is written. They
+    /// have no namespace; a reference to them has no name.
+    TrustBundles,
 }
 
 impl Kind {
@@ -25,6 +28,7 @@ impl Kind {
         match self {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
+            Self::TrustBundles => "ClusterTrustBundle",
         }
     }
 
@@ -33,6 +37,7 @@ impl Kind {
         match self {
             Self::ConfigMap => "configmap",
             Self::Secret => "secret",
+            Self::TrustBundles => "clustertrustbundle",
         }
     }
 }
@@ -68,6 +73,7 @@ impl Content {
         let (data, binary) = match kind {
             Kind::ConfigMap => (plain("data"), decoded("binaryData")),
             Kind::Secret => (decoded("data"), BTreeMap::new()),
+            Kind::TrustBundles => (BTreeMap::new(), BTreeMap::new()),
         };
         let immutable = tree.get("immutable").is_true();
         Self { data, binary, kind: tree.get("type").str().to_owned(), immutable }
@@ -86,7 +92,10 @@ impl Content {
 
 /// What the objects that a pod refers to hold; those that do not exist are missing.
 #[derive(Debug, Clone, Default)]
-pub struct Sources(HashMap<Reference, Arc<Content>>);
+pub struct Sources {
+    objects: HashMap<Reference, Arc<Content>>,
+    bundles: Vec<Value>,
+}
 
 /// An object that should be there is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +110,17 @@ pub struct Missing {
 impl Sources {
     /// Adds what an object holds.
     pub fn add(&mut self, reference: Reference, content: Arc<Content>) {
-        self.0.insert(reference, content);
+        self.objects.insert(reference, content);
+    }
+
+    /// Adds a bundle of trust.
+    pub fn add_bundle(&mut self, bundle: Value) {
+        self.bundles.push(bundle);
+    }
+
+    /// All bundles of trust.
+    pub fn bundles(&self) -> &[Value] {
+        &self.bundles
     }
 
     /// What an object holds; none where it is missing and may be.
@@ -114,7 +133,7 @@ impl Sources {
         name: &str,
         optional: bool,
     ) -> Result<Option<&Content>, Missing> {
-        match self.0.get(&(kind, name.to_owned())) {
+        match self.objects.get(&(kind, name.to_owned())) {
             Some(content) => Ok(Some(content)),
             None if optional => Ok(None),
             None => Err(Missing { kind, name: name.to_owned() }),
@@ -160,6 +179,8 @@ pub fn of_volume(volume: &Volume, found: &mut BTreeSet<Reference>) {
     for source in projected {
         found.extend(source.config_map.iter().map(|s| (Kind::ConfigMap, s.name.clone())));
         found.extend(source.secret.iter().map(|s| (Kind::Secret, s.name.clone())));
+        let bundle = source.cluster_trust_bundle.iter();
+        found.extend(bundle.map(|_| (Kind::TrustBundles, String::new())));
     }
 }
 

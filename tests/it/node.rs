@@ -1,6 +1,7 @@
 //! What nodes do for pods, seen through the API: real containers, on the server's own machine and
 //! on one that has joined.
 
+mod bundles;
 mod cases;
 mod far;
 mod images;

@@ -19,7 +19,7 @@ mod trust_bundle;
 
 pub use pod_certificate::PodCertificate;
 pub use signing_request::SigningRequest;
-pub use trust_bundle::TRUST_BUNDLE;
+pub use trust_bundle::{TRUST_BUNDLE, name_faults as trust_bundle_name_faults};
 
 /// The longest domain of a signer.
 const DOMAIN_MAX: usize = 253;
@@ -32,7 +32,7 @@ fn bytes(value: &Value) -> Vec<u8> {
 }
 
 /// A signer's name is `domain/path`.
-fn signer(at: At<'_>, errors: &mut Errors) {
+pub fn signer(at: At<'_>, errors: &mut Errors) {
     let name = at.str();
     if name.is_empty() {
         return errors.required(at, "");

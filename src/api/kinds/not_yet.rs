@@ -82,7 +82,7 @@ pub const POD: &[Row] = &[
     ("volumes[].photonPersistentDisk", &[]),
     ("volumes[].portworxVolume", &[]),
     ("volumes[].projected.defaultUser", &[]),
-    ("volumes[].projected.sources[].clusterTrustBundle", &[]),
+    ("volumes[].projected.sources[].clusterTrustBundle.user", &[]),
     ("volumes[].projected.sources[].configMap.items[].user", &[]),
     ("volumes[].projected.sources[].downwardAPI.items[].user", &[]),
     ("volumes[].projected.sources[].podCertificate", &[]),

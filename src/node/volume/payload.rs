@@ -1,17 +1,21 @@
 //! The files of volumes that come from the API: configMap, secret, downwardAPI, projected. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume,
-    VolumeProjection,
+    ClusterTrustBundleProjection, Container, DownwardAPIVolumeFile, KeyToPath, Pod,
+    ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use super::atomic::{File, Payload};
+use crate::api::meta::Meta;
+use crate::api::selector::LabelSelector;
+use crate::api::tree::Value;
 use crate::node::container::fields::{self, Addresses, FieldError};
 use crate::node::pod::plans;
 use crate::node::source::{Content, Kind, Missing, Sources};
+use crate::util::x509;
 
 /// What files are made from.
 pub struct Context<'a> {
@@ -61,6 +65,7 @@ pub enum PayloadError {
     #[error("{} references non-existent {}key: {key}", kind.resource(), match kind {
         Kind::ConfigMap => "config ",
         Kind::Secret => "secret ",
+        Kind::TrustBundles => "",
     })]
     NoKey {
         /// In what.
@@ -74,6 +79,14 @@ pub enum PayloadError {
     /// A token has not come yet.
     #[error("failed to fetch token: no token for audience {0:?} yet")]
     NoToken(String),
+    /// There is no bundle of trust of this name.
+    #[error(
+        "while getting ClusterTrustBundle: clustertrustbundle.certificates.k8s.io {0:?} not found"
+    )]
+    NoBundle(String),
+    /// Nor any that is chosen by signer and labels.
+    #[error("combination of signerName and labelSelector matched zero ClusterTrustBundles")]
+    NoBundles,
     /// A source that this node does not serve.
     #[error("projected volume source {0} is not supported")]
     Unsupported(&'static str),
@@ -134,8 +147,10 @@ fn add_projected(
     if let Some(token) = &source.service_account_token {
         add_token(token, context, mode, out)?;
     }
-    if source.cluster_trust_bundle.is_some() {
-        return Err(PayloadError::Unsupported("clusterTrustBundle"));
+    if let Some(wish) = &source.cluster_trust_bundle {
+        let bytes = anchors(wish, context.sources.bundles())?;
+        let (mode, owner) = private(context.pod, mode);
+        out.insert(wish.path.clone(), File { bytes, mode, owner });
     }
     if source.pod_certificate.is_some() {
         return Err(PayloadError::Unsupported("podCertificate"));
@@ -228,13 +243,56 @@ fn add_token(
     let wish = TokenWish::of(token);
     let text =
         context.tokens.get(&wish).ok_or_else(|| PayloadError::NoToken(wish.audience.clone()))?;
-    let group = fs_group(context.pod);
-    let owner = common_user(context.pod);
-    // A token is for its user or group alone, where either is known.
-    let mode = if owner.is_some() || group.is_some() { 0o600 } else { mode };
+    let (mode, owner) = private(context.pod, mode);
     let file = File { bytes: text.clone().into_bytes(), mode, owner };
     out.insert(token.path.clone(), file);
     Ok(())
+}
+
+/// Mode and owner of what is for the pod's user or group alone, where either is known.
+fn private(pod: &Pod, mode: u32) -> (u32, Option<u32>) {
+    let owner = common_user(pod);
+    let known = owner.is_some() || fs_group(pod).is_some();
+    (if known { 0o600 } else { mode }, owner)
+}
+
+/// What is trusted by the bundles that a volume chooses, each once, whatever else their text says.
+fn anchors(
+    wish: &ClusterTrustBundleProjection,
+    bundles: &[Value],
+) -> Result<Vec<u8>, PayloadError> {
+    let chosen: Vec<&Value> = match &wish.name {
+        Some(name) => bundles.iter().filter(|bundle| bundle.name() == name).collect(),
+        None => chosen_by_signer(wish, bundles),
+    };
+    match &wish.name {
+        _ if !chosen.is_empty() || wish.optional == Some(true) => {}
+        Some(name) => return Err(PayloadError::NoBundle(name.clone())),
+        None => return Err(PayloadError::NoBundles),
+    }
+    let texts = chosen.iter().map(|bundle| bundle.at(&["spec", "trustBundle"]).str());
+    let all: BTreeSet<Vec<u8>> = texts
+        .flat_map(|text| x509::blocks(text.as_bytes()))
+        .map(|block| block.contents().to_vec())
+        .collect();
+    const LINES: pem::EncodeConfig = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let text = |der| pem::encode_config(&pem::Pem::new(x509::CERTIFICATE, der), LINES);
+    Ok(all.into_iter().map(text).collect::<String>().into_bytes())
+}
+
+/// No selector at all chooses nothing, an empty one everything of the signer.
+fn chosen_by_signer<'b>(
+    wish: &ClusterTrustBundleProjection,
+    bundles: &'b [Value],
+) -> Vec<&'b Value> {
+    let signer = wish.signer_name.as_deref().unwrap_or_default();
+    let selector = wish.label_selector.as_ref().and_then(|selector| Value::of(selector).ok());
+    // Validation lets no other in.
+    let Ok(selector) = LabelSelector::from_object(&selector.unwrap_or_default()) else {
+        return Vec::new();
+    };
+    let of_signer = bundles.iter().filter(|b| b.at(&["spec", "signerName"]).str() == signer);
+    of_signer.filter(|b| selector.matches(b.metadata().get("labels"))).collect()
 }
 
 /// The group that shall own a pod's volumes.
@@ -260,7 +318,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::api::tree::Value;
 
     fn files(volume: &str, spec: &str) -> Result<Vec<String>, String> {
         let volume: Volume = serde_json::from_str(&format!(r#"{{"name":"v",{volume}}}"#)).unwrap();
@@ -273,6 +330,17 @@ mod tests {
         sources.add((Kind::ConfigMap, "m".into()), Arc::new(Content::of(Kind::ConfigMap, &map)));
         let secret = Value::parse(br#"{"data":{"pw":"aHVzaA=="}}"#).unwrap();
         sources.add((Kind::Secret, "s".into()), Arc::new(Content::of(Kind::Secret, &secret)));
+        for (name, signer, label, der) in
+            [("mine", "", "a", "one"), ("s:x", "a.b/s", "a", "two"), ("s:y", "a.b/s", "b", "two")]
+        {
+            let text = pem::encode(&pem::Pem::new(x509::CERTIFICATE, der.as_bytes()));
+            let json = format!(
+                r#"{{"metadata":{{"name":"{name}","labels":{{"l":"{label}"}}}},"spec":{{
+                "signerName":"{signer}","trustBundle":{:?}}}}}"#,
+                format!("comment\n{text}{text}")
+            );
+            sources.add_bundle(Value::parse(json.as_bytes()).unwrap());
+        }
         let wish = TokenWish { audience: String::new(), seconds: 3607 };
         let context = Context {
             pod: &serde_json::from_str(&pod).unwrap(),
@@ -317,6 +385,35 @@ mod tests {
             assert_eq!(files(volume, ""), Err(error.to_owned()));
         }
         assert_eq!(files(r#""configMap":{"name":"q","optional":true}"#, ""), Ok(vec![]));
+    }
+
+    #[test]
+    fn bundles_are_chosen_by_name_or_by_signer_and_labels() {
+        let of = |wish: &str, spec: &str| {
+            let bundle = format!(r#"{{"clusterTrustBundle":{{"path":"ca",{wish}}}}}"#);
+            let lines = files(&format!(r#""projected":{{"sources":[{bundle}]}}"#), spec)?;
+            Ok::<_, String>(lines.concat())
+        };
+        let pem = |der: &str| {
+            let text = pem::encode(&pem::Pem::new(x509::CERTIFICATE, der.as_bytes()));
+            format!("ca 644 {:?}", text.replace("\r\n", "\n"))
+        };
+        assert_eq!(of(r#""name":"mine""#, ""), Ok(pem("one")));
+        assert_eq!(of(r#""signerName":"a.b/s","labelSelector":{}"#, ""), Ok(pem("two")));
+        let labelled = r#""signerName":"a.b/s","labelSelector":{"matchLabels":{"l":"b"}}"#;
+        assert_eq!(of(labelled, ""), Ok(pem("two")));
+        let none = of(r#""name":"no""#, "").unwrap_err();
+        assert!(
+            none.ends_with("clustertrustbundle.certificates.k8s.io \"no\" not found"),
+            "{none}"
+        );
+        for nothing in [r#""signerName":"a.b/s""#, r#""signerName":"c.d/s","labelSelector":{}"#] {
+            let said = of(nothing, "").unwrap_err();
+            assert_eq!(said, PayloadError::NoBundles.to_string());
+            assert_eq!(of(&format!(r#"{nothing},"optional":true"#), ""), Ok("ca 644 \"\"".into()));
+        }
+        let owned = r#","securityContext":{"runAsUser":7}"#;
+        assert!(of(r#""name":"mine""#, owned).unwrap().starts_with("ca 600"));
     }
 
     #[test]

@@ -27,7 +27,6 @@ pub const TRUST_BUNDLE: Tabled = Tabled {
         (NAME, Cell::Name),
         (("SignerName", "string", 0, "Whose bundle it is."), Cell::At("spec.signerName")),
     ],
-    unserved: "rk stores ClusterTrustBundles, but hands them to no pods yet",
     ..Tabled::PLAIN
 };
 
@@ -37,11 +36,16 @@ fn named_signer(at: At<'_>, errors: &mut Errors) {
     }
 }
 
-/// A bundle of a signer is named after it.
 fn name(bundle: &Value, errors: &mut Errors) {
     let (signer, name) = (bundle.at(&["spec", "signerName"]).str(), bundle.name());
+    let faults = name_faults(name, signer);
+    faults.iter().for_each(|fault| errors.invalid("metadata.name", &name.into(), fault));
+}
+
+/// What is wrong with the name of a bundle: one of a signer is named after it.
+pub fn name_faults(name: &str, signer: &str) -> Vec<String> {
     let prefix = format!("{}:", signer.replace('/', ":"));
-    let faults = match name.strip_prefix(&prefix) {
+    match name.strip_prefix(&prefix) {
         _ if signer.is_empty() && name.contains(':') => {
             vec!["ClusterTrustBundle without signer name must not have \":\" in its name".into()]
         }
@@ -50,8 +54,7 @@ fn name(bundle: &Value, errors: &mut Errors) {
         None => vec![format!(
             "ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
         )],
-    };
-    faults.iter().for_each(|fault| errors.invalid("metadata.name", &name.into(), fault));
+    }
 }
 
 /// What is trusted: authorities' certificates, each once.

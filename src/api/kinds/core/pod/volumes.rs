@@ -1,7 +1,7 @@
 //! Volumes: one source each, of the kinds that are implemented.
 
 use crate::api::kinds::check::{self, At, Rule, required};
-use crate::api::kinds::text;
+use crate::api::kinds::{certificates, selector, text};
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
@@ -184,8 +184,45 @@ fn projected_source(volume: At<'_>, source: At<'_>, errors: &mut Errors) {
     if !token.is_null() {
         projected_token(volume, token, errors);
     }
+    let bundle = source.field("clusterTrustBundle");
+    if !bundle.is_null() {
+        trust_bundle(bundle, errors);
+    }
     if source.value().fields().filter(|(_, value)| !value.is_null()).count() > 1 {
         errors.forbidden(source, "may not specify more than 1 volume type per source");
+    }
+}
+
+fn trust_bundle(at: At<'_>, errors: &mut Errors) {
+    let (name, signer, labels) =
+        (at.field("name"), at.field("signerName"), at.field("labelSelector"));
+    match (name.is_null(), signer.is_null()) {
+        (true, true) => errors.required(at, "either name or signerName must be specified"),
+        (false, false) => errors.invalid(at, &at, "only one of name and signerName may be used"),
+        (false, true) => {
+            bundle_name(name, errors);
+            if !labels.is_null() {
+                let why = "labelSelector must be unset if name is specified";
+                errors.invalid(labels, &labels, why);
+            }
+        }
+        (true, false) => {
+            required(signer, "must be a valid signer name", errors);
+            certificates::signer(signer, errors);
+            selector::check(labels, errors);
+        }
+    }
+    required(at.field("path"), "", errors);
+    user(at.field("user"), errors);
+    local_path(at.field("path"), errors);
+}
+
+fn bundle_name(name: At<'_>, errors: &mut Errors) {
+    required(name, "must be a valid object name", errors);
+    let signer = name.str().rsplit_once(':').map(|(signer, _)| signer.replace(':', "/"));
+    let faults = certificates::trust_bundle_name_faults(name.str(), &signer.unwrap_or_default());
+    for fault in faults {
+        errors.invalid(name, &name, &format!("not a valid clustertrustbundlename: {fault}"));
     }
 }
 
@@ -194,6 +231,13 @@ fn conflicting_paths(volume: At<'_>, errors: &mut Errors) {
     let mut seen: Vec<&str> = Vec::new();
     for source in volume.value().get("sources").items() {
         for (kind, from) in source.fields() {
+            if kind == "clusterTrustBundle" {
+                let path = from.get("path");
+                match seen.contains(&path.str()) {
+                    true => errors.invalid(volume, path, "conflicting duplicate paths"),
+                    false => seen.push(path.str()),
+                }
+            }
             for item in from.get("items").items() {
                 let path = item.get("path");
                 let shown = if kind == "downwardAPI" { path } else { from.get("name") };
