@@ -53,8 +53,6 @@ pub const POD: &[Row] = &[
     ("resourceClaims", &[]),
     ("resources", &["{}"]),
     ("schedulingGroup", &[]),
-    ("securityContext.fsGroupChangePolicy", &["\"Always\""]),
-    ("securityContext.seLinuxChangePolicy", &[]),
     ("securityContext.windowsOptions", &[]),
     ("topologySpreadConstraints", &[]),
     ("volumes[].awsElasticBlockStore", &[]),

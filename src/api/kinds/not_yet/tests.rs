@@ -37,6 +37,7 @@ const POD_IMPLEMENTED: &[&str] = &[
     "each.securityContext.runAsGroup",
     "each.securityContext.runAsNonRoot",
     "each.securityContext.runAsUser",
+    "each.securityContext.seLinuxOptions.*",
     "each.securityContext.seccompProfile.*",
     "each.startupProbe.*",
     "each.stdin",
@@ -71,9 +72,14 @@ const POD_IMPLEMENTED: &[&str] = &[
     "schedulingGates[].name",
     "securityContext.appArmorProfile.*",
     "securityContext.fsGroup",
+    // No volume is older than its pod, so no policy has anything to leave as it is.
+    "securityContext.fsGroupChangePolicy",
     "securityContext.runAsGroup",
     "securityContext.runAsNonRoot",
     "securityContext.runAsUser",
+    // A node that has SELinux lets no pod with labels in.
+    "securityContext.seLinuxChangePolicy",
+    "securityContext.seLinuxOptions.*",
     "securityContext.seccompProfile.*",
     "securityContext.supplementalGroups[]",
     "securityContext.supplementalGroupsPolicy",
