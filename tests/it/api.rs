@@ -14,6 +14,7 @@ mod owners;
 mod patch;
 mod protobuf;
 mod quotas;
+mod replay;
 mod security;
 mod verbs;
 mod walk;

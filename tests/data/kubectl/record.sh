@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Records the goldens beside it from a real control plane: etcd, kube-apiserver,
+# Records the goldens beside it, and `../replay.json.gz`, from a real control plane: etcd, kube-apiserver,
 # kube-controller-manager, kube-scheduler and a kubelet, built from the Go modules in `upstream/`.
 #
 #   tests/data/kubectl/record.sh
@@ -25,7 +25,7 @@ build() {
 certificates() {
     local new="openssl req -x509 -newkey rsa:2048 -nodes -days 2"
     $new -subj /CN=ca -keyout ca.key -out ca.crt
-    $new -subj /CN=kube-apiserver -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt \
+    $new -extensions usr_cert -subj /CN=kube-apiserver -CA ca.crt -CAkey ca.key -keyout server.key -out server.crt \
         -addext subjectAltName=IP:127.0.0.1,IP:192.168.77.1,IP:10.43.0.1
     $new -subj /O=system:masters/CN=system:admin -CA ca.crt -CAkey ca.key -keyout admin.key -out admin.crt
     openssl genrsa -out tokens.key 2048
@@ -109,7 +109,7 @@ inside() {
     export TMPDIR=$work KUBECONFIG=$work/kubeconfig
     start
     furnish >/dev/null
-    (cd "$root" && TMPDIR=/tmp cargo test --test it -- --ignored --exact kubectl::quickstart::record)
+    (cd "$root" && TMPDIR=/tmp cargo test --test it -- --ignored --exact kubectl::quickstart::record api::replay::record)
 }
 
 if [ "${1:-}" = inside ]; then
