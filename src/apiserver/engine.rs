@@ -31,7 +31,7 @@ use tokio::sync::watch::Sender;
 
 use super::allocate::{Allocating, Allocator};
 use crate::admission::{Admission, AdmissionRequest, Operation};
-use crate::api::meta::{GroupResource, Key};
+use crate::api::meta::{GroupResource, Key, split_api_version};
 use crate::api::registry::{Context, Errors, Registry, Resource};
 use crate::api::status::Status;
 use crate::api::tree::Value;
@@ -119,8 +119,9 @@ impl Ask {
         if errors.is_empty() {
             return Ok(());
         }
-        let resource = &self.resource;
-        Err(Status::invalid(&resource.group, &resource.kind, name, errors.into_causes()))
+        // As the stored shape is called: rules belong to that.
+        let (group, _) = split_api_version(&self.resource.stored_as);
+        Err(Status::invalid(group, &self.resource.kind, name, errors.into_causes()))
     }
 }
 

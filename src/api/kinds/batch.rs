@@ -193,7 +193,8 @@ fn generate_selector(object: &mut Value) {
     }
     let labels = template.clone();
     // A job that got its labels from its template has these too, as upstream's.
-    if !given.is_empty() && *object.metadata().get("labels") == given {
+    let own = object.metadata().get("labels");
+    if *own == given || (own.is_empty() && given.is_empty()) {
         object.entry("metadata").set("labels", labels);
     }
     let selects = object.entry_at(&["spec", "selector", "matchLabels"]);
@@ -399,7 +400,7 @@ fn time_zone(at: At<'_>, errors: &mut Errors) {
 }
 
 /// A path below a domain, as `example.com/controller`.
-fn domain_prefixed(at: At<'_>, errors: &mut Errors) {
+pub(super) fn domain_prefixed(at: At<'_>, errors: &mut Errors) {
     match at.str().split_once('/') {
         _ if at.is_empty() => errors.required(at, ""),
         Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {

@@ -5,6 +5,7 @@ use super::check::{At, Rule};
 use super::fallback::Fallback;
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
+use super::text;
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
@@ -15,7 +16,7 @@ pub const FLOW_SCHEMA: Tabled = Tabled {
     defaults: &[("spec.matchingPrecedence", Fallback::Number(1000))],
     rules: &[
         ("spec.matchingPrecedence", Rule::Between(1, 10_000)),
-        ("spec.priorityLevelConfiguration.name", Rule::Required("")),
+        ("spec.priorityLevelConfiguration.name", Rule::Text(text::dns_subdomain)),
         ("spec.distinguisherMethod?.type", Rule::RequiredOneOf(&["ByNamespace", "ByUser"])),
         ("spec.rules[].subjects", Rule::Required("")),
         ("spec.rules[].subjects[].kind", Rule::RequiredOneOf(&["Group", "ServiceAccount", "User"])),
@@ -27,7 +28,7 @@ pub const FLOW_SCHEMA: Tabled = Tabled {
     ],
     check: |root, errors| {
         let spec = root.field("spec");
-        if spec.get("priorityLevelConfiguration").is_null() {
+        if spec.at(&["priorityLevelConfiguration", "name"]).is_empty() {
             errors.required(
                 "spec.priorityLevelConfiguration.name",
                 "must reference a priority level",
@@ -116,12 +117,12 @@ fn level(root: At<'_>, errors: &mut Errors) {
         "Exempt" if !limited.is_null() => {
             errors.forbidden(limited, "must be nil if the type is not Limited");
         }
-        "Limited" if limited.is_null() => {
-            errors.required(limited, "must not be empty when type is Limited");
-        }
+        "Limited" if limited.is_null() => errors.required(limited, ""),
         "Limited" if !exempt.is_null() => {
             errors.forbidden(exempt, "must be nil if the type is Limited");
         }
+        "Limited" | "Exempt" => {}
+        _ if !limited.is_null() => errors.forbidden(limited, ""),
         _ => {}
     }
 }

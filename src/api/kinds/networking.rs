@@ -4,7 +4,7 @@ use super::check::{At, Rule};
 use super::fallback::Fallback;
 use super::table::{AGE, NAME, labels, or_none};
 use super::tabled::{Cell, Tabled};
-use super::{selector, text};
+use super::{batch, selector, text};
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
@@ -22,7 +22,13 @@ pub const INGRESS: Tabled = Tabled {
         let spec = root.field("spec");
         if spec.get("rules").is_empty() && spec.get("defaultBackend").is_null() {
             let why = "either `defaultBackend` or `rules` must be specified";
-            errors.invalid(spec, &spec, why);
+            errors.invalid(spec, &Value::Null, why);
+        }
+    },
+    complete: |object| {
+        let status = object.entry("status");
+        if status.get("loadBalancer").is_null() {
+            status.set("loadBalancer", Value::object());
         }
     },
     status: true,
@@ -61,18 +67,39 @@ fn backend(at: At<'_>, errors: &mut Errors) {
         (false, false) => {
             errors.invalid(at, &"".into(), "cannot set both resource and service backends");
         }
-        (true, true) => errors.required(at, "resource or service backend is required"),
+        (true, true) => {
+            errors.invalid(at, &"".into(), "resource or service backend is required");
+        }
         (true, false) => {}
         (false, true) => {
-            Rule::RequiredText(text::dns_1035_label).check(service.field("name"), errors);
+            Rule::RequiredText(text::dns_label).check(service.field("name"), errors);
             let port = service.field("port");
             let given = ["name", "number"].iter().filter(|field| !port.get(field).is_empty());
             match given.count() {
-                0 => errors.required(port, "port name or number is required"),
-                1 => {}
+                0 => errors.required(at, "port name or number is required"),
+                1 => port_number(port.field("number"), errors),
                 _ => errors.invalid(port, &port, "cannot set both port name & port number"),
             }
         }
+    }
+}
+
+/// A policy is for what comes in, and for what goes out where it says something of that.
+fn policy_types(object: &mut Value) {
+    let spec = object.entry("spec");
+    if !spec.get("policyTypes").is_empty() {
+        return;
+    }
+    let mut types = vec!["Ingress".into()];
+    if !spec.get("egress").items().is_empty() {
+        types.push("Egress".into());
+    }
+    spec.set("policyTypes", types);
+}
+
+fn port_number(at: At<'_>, errors: &mut Errors) {
+    if at.as_int().is_some_and(|number| number != 0) {
+        Rule::Between(1, 65_535).check(at, errors);
     }
 }
 
@@ -104,7 +131,10 @@ fn ports(object: &Value) -> Value {
 
 /// IngressClasses.
 pub const INGRESS_CLASS: Tabled = Tabled {
-    rules: &[("spec.controller", Rule::Required(""))],
+    rules: &[
+        ("spec.controller", Rule::Required("")),
+        ("spec.controller", Rule::Each(batch::domain_prefixed)),
+    ],
     immutable: &["spec.controller"],
     generations: true,
     columns: &[
@@ -145,6 +175,7 @@ pub const NETWORK_POLICY: Tabled = Tabled {
             errors.invalid(types, &types, why);
         }
     },
+    complete: policy_types,
     defaults: &[
         ("spec.ingress[].ports[].protocol", Fallback::Text("TCP")),
         ("spec.egress[].ports[].protocol", Fallback::Text("TCP")),
@@ -227,11 +258,10 @@ pub const IP_ADDRESS: Tabled = Tabled {
     name: text::ip,
     rules: &[
         ("spec.parentRef", Rule::Required("")),
-        ("spec.parentRef.resource", Rule::Required("")),
-        ("spec.parentRef.name", Rule::Required("")),
+        ("spec.parentRef?.resource", Rule::Required("")),
+        ("spec.parentRef?.name", Rule::Required("")),
     ],
     immutable: &["spec.parentRef"],
-    generations: true,
     columns: &[
         (NAME, Cell::Name),
         (("ParentRef", "string", 0, "Who has the address."), Cell::Made(parent)),
@@ -267,7 +297,6 @@ pub const SERVICE_CIDR: Tabled = Tabled {
     },
     immutable: &["spec.cidrs"],
     status: true,
-    generations: true,
     columns: &[
         (NAME, Cell::Name),
         (("CIDRs", "string", 0, "The addresses of services."), Cell::Made(cidrs)),

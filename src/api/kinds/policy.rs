@@ -4,6 +4,7 @@ use super::apps::{int_or_percent, not_above_all};
 use super::check::{self, At};
 use super::selector;
 use super::table::{AGE, NAME, columns, number};
+use super::text::{self, Format};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age};
 use crate::api::tree::Value;
@@ -16,6 +17,11 @@ const COUNTS: [&str; 4] =
     ["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"];
 
 impl Rules for PodDisruptionBudget {
+    /// Upstream does not look at the name, but that it is part of a path.
+    fn name_format(&self) -> Format {
+        text::path_segment
+    }
+
     fn prepare_create(&self, object: &mut Value, _context: Context) {
         object.set("status", Value::from(COUNTS.map(|count| (count, 0.into()))));
     }

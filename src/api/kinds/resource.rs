@@ -150,7 +150,7 @@ pub const DEVICE_TAINT_RULE: Tabled = Tabled {
 
 /// StorageVersionMigrations.
 pub const STORAGE_VERSION_MIGRATION: Tabled = Tabled {
-    rules: &[("spec.resource.resource", Rule::Required("resource is required"))],
+    rules: &[("spec.resource.resource", Rule::Required("resource is required to be set"))],
     immutable: &["spec"],
     status: true,
     columns: &[

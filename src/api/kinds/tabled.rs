@@ -37,6 +37,8 @@ pub struct Tabled {
     pub name: Format,
     /// What stands where the client gave nothing.
     pub defaults: &'static [(&'static str, Fallback)],
+    /// What else stands there when the client left it out.
+    pub complete: fn(&mut Value),
     /// What must hold.
     pub rules: &'static [(&'static str, Rule)],
     /// What must hold besides.
@@ -64,6 +66,7 @@ impl Tabled {
     pub const PLAIN: Self = Self {
         name: text::dns_subdomain,
         defaults: &[],
+        complete: |_| {},
         rules: &[],
         check: |_, _| {},
         immutable: &[],
@@ -110,6 +113,7 @@ impl Rules for Tabled {
 
     fn default(&self, object: &mut Value) {
         fallback::apply(object, self.defaults);
+        (self.complete)(object);
     }
 
     fn prepare_create(&self, object: &mut Value, _context: Context) {

@@ -174,8 +174,10 @@ fn settle(value: &mut Value, key: &str) {
 }
 
 /// Times, identities, ends of generated names, cluster addresses.
-const RANDOM: &str = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\
-    |[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|kube-api-access-[a-z0-9]{5}|10\.43(\.[0-9]+){2}";
+const RANDOM: &str = concat!(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    r"|kube-api-access-[a-z0-9]{5}|10\.43(\.[0-9]+){2}|X509SHA256=[0-9a-f]+",
+);
 
 /// A text without what is random in it.
 fn settled(text: &str) -> String {

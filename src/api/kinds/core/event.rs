@@ -5,7 +5,7 @@
 
 use crate::api::kinds::check::{self, At};
 use crate::api::kinds::table::{Heading, NAME, ago, columns};
-use crate::api::kinds::text;
+use crate::api::kinds::text::{self, Format};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules};
 use crate::api::time;
@@ -59,7 +59,17 @@ fn rename(object: &mut Value, from: &str, to: &str) {
 }
 
 impl Rules for Event {
+    /// Old clients' names are as they are; those of events with a time are looked at.
+    fn name_format(&self) -> Format {
+        text::path_segment
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
+        if !object.get("eventTime").is_empty() && !object.name().is_empty() {
+            for fault in text::dns_subdomain(object.name()) {
+                errors.invalid("metadata.name", &object.name().into(), &fault);
+            }
+        }
         validate(object, "reportingComponent", errors);
     }
 

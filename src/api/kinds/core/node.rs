@@ -22,6 +22,11 @@ impl Rules for Node {
             let all = status.get("capacity").clone();
             object.entry("status").set("allocatable", all);
         }
+        let spec = object.get("spec");
+        if !spec.get("podCIDR").is_empty() && spec.get("podCIDRs").is_null() {
+            let only = vec![spec.get("podCIDR").clone()];
+            object.entry("spec").set("podCIDRs", only);
+        }
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value, _context: Context) {
