@@ -35,6 +35,8 @@ ln -sf nc.openbsd "$work/agnhost/bin/nc"
 install -m 755 "$programs/agnhost" "$work/agnhost/agnhost"
 ln -s agnhost "$work/agnhost/agnhost-2"
 mkdir -p "$work/agnhost/uploads"
+# What upstream's image has for tests to fetch.
+echo none >"$work/agnhost/localhost.crt"
 echo user-defined-in-image:x:1000:1000::/:/bin/sh >>"$work/agnhost/etc/passwd"
 printf 'user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n' \
     >>"$work/agnhost/etc/group"

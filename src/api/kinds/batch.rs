@@ -193,8 +193,7 @@ fn generate_selector(object: &mut Value) {
     }
     let labels = template.clone();
     // A job that got its labels from its template has these too, as upstream's.
-    let own = object.metadata().get("labels");
-    if *own == given || (own.is_empty() && given.is_empty()) {
+    if !given.is_empty() && *object.metadata().get("labels") == given {
         object.entry("metadata").set("labels", labels);
     }
     let selects = object.entry_at(&["spec", "selector", "matchLabels"]);
