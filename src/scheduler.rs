@@ -131,7 +131,10 @@ impl Scheduler {
         let node = pod.at(&["spec", "nodeName"]).str();
         if !node.is_empty() {
             self.queue.remove(key);
-            self.cluster.place(key, node, Arc::new(Share::of(&pod)));
+            // One that was resized may have made room.
+            if self.cluster.place(key, node, Arc::new(Share::of(&pod))) {
+                self.queue.retry_all();
+            }
         } else if waits_for_us(&pod) {
             self.queue.add(key.clone(), pod);
         } else {

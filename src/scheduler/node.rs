@@ -205,15 +205,18 @@ impl Cluster {
         }
     }
 
-    /// A pod is, or is assumed to be, on a node.
-    pub fn place(&mut self, key: &Key, node: &str, share: Arc<Share>) {
+    /// A pod is, or is assumed to be, on a node. Returns whether it takes less than before.
+    pub fn place(&mut self, key: &Key, node: &str, share: Arc<Share>) -> bool {
         let same = |(at, was): &(String, Arc<Share>)| at == node && *was == share;
         if self.placed.get(key).is_some_and(same) {
-            return;
+            return false;
         }
+        let before = self.placed.get(key);
+        let less = before.is_some_and(|(_, was)| was.requests.exceeds(&share.requests));
         self.forget(key);
         self.nodes.entry(node.to_owned()).or_default().add(key.clone(), &share);
         self.placed.insert(key.clone(), (node.to_owned(), share));
+        less
     }
 
     /// A pod has ended, is gone, or could not be bound. Returns whether it took anything.

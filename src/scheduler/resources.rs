@@ -38,6 +38,11 @@ impl Amounts {
         self.amounts.iter().map(|(name, amount)| (name.as_str(), *amount))
     }
 
+    /// Whether this is more than the other of anything.
+    pub fn exceeds(&self, other: &Self) -> bool {
+        self.iter().any(|(name, amount)| amount > other.get(name))
+    }
+
     /// Adds other amounts, `sign` times.
     pub fn count(&mut self, other: &Self, sign: i64) {
         for (name, amount) in &other.amounts {

@@ -104,3 +104,22 @@ fn what_was_given_outlives_the_agent() {
     let weight: Value = weight.trim().parse::<i64>().unwrap().into();
     assert!([json!(153), json!(24)].contains(&weight), "{weight}");
 }
+
+#[test]
+fn a_pod_gets_the_room_that_another_gives_up() {
+    let world = World::near();
+    let all = allocatable_milli(&world);
+    run(&world, "gives", all / 2 + 200);
+    let container = json!({"name": "main", "image": "test/busybox:1", "command": ["sleep", "600"],
+        "resources": {"requests": {"cpu": format!("{}m", all / 2)}}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waits"},
+        "spec": {"containers": [container]}});
+    world.cluster.apply(&pod.to_string()).ok();
+    let unscheduled = || match world.get("pod/waits", "{.status.conditions[0].reason}") {
+        reason if reason == "Unschedulable" => Ok(()),
+        reason => Err(reason),
+    };
+    eventually("a pod that is not scheduled", unscheduled);
+    resize(&world, "gives", 100).ok();
+    world.kubectl("wait --for=condition=Ready pod/waits --timeout=30s").ok();
+}
