@@ -45,6 +45,8 @@ pub struct Tabled {
     pub check: fn(At<'_>, &mut Errors),
     /// Paths that an update may not change: `field is immutable`.
     pub immutable: &'static [&'static str],
+    /// What must hold of a new object besides.
+    pub check_create: fn(At<'_>, &mut Errors),
     /// What an update must satisfy besides.
     pub check_update: fn(At<'_>, &Value, &mut Errors),
     /// Whether there is a status that only its own writers change.
@@ -70,6 +72,7 @@ impl Tabled {
         rules: &[],
         check: |_, _| {},
         immutable: &[],
+        check_create: |_, _| {},
         check_update: |_, _, _| {},
         status: false,
         generations: false,
@@ -78,6 +81,14 @@ impl Tabled {
         unserved: "",
         deprecation: None,
     };
+}
+
+impl Tabled {
+    /// What must hold of objects, be they new or not.
+    fn always(&self, root: At<'_>, errors: &mut Errors) {
+        check::apply(self.rules, root, errors);
+        (self.check)(root, errors);
+    }
 }
 
 /// The value at a path of field names.
@@ -133,13 +144,13 @@ impl Rules for Tabled {
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let root = At::root(object);
-        check::apply(self.rules, root, errors);
-        (self.check)(root, errors);
+        self.always(root, errors);
+        (self.check_create)(root, errors);
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        self.validate(object, errors);
         let root = At::root(object);
+        self.always(root, errors);
         for path in self.immutable {
             root.descend(path, &mut |now| check::immutable(now, at(old, path), errors));
         }
