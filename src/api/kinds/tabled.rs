@@ -39,6 +39,8 @@ pub struct Tabled {
     pub defaults: &'static [(&'static str, Fallback)],
     /// What else stands there when the client left it out.
     pub complete: fn(&mut Value),
+    /// What the time of a write is put into; the old object is null on create.
+    pub stamp: fn(&mut Value, &Value, Context),
     /// What must hold.
     pub rules: &'static [(&'static str, Rule)],
     /// What must hold besides.
@@ -69,6 +71,7 @@ impl Tabled {
         name: text::dns_subdomain,
         defaults: &[],
         complete: |_| {},
+        stamp: |_, _, _| {},
         rules: &[],
         check: |_, _| {},
         immutable: &[],
@@ -127,14 +130,16 @@ impl Rules for Tabled {
         (self.complete)(object);
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: Context) {
+    fn prepare_create(&self, object: &mut Value, context: Context) {
+        (self.stamp)(object, &Value::Null, context);
         if self.status {
             object.set("status", Value::object());
             self.default(object);
         }
     }
 
-    fn prepare_update(&self, object: &mut Value, old: &Value, _context: Context) {
+    fn prepare_update(&self, object: &mut Value, old: &Value, context: Context) {
+        (self.stamp)(object, old, context);
         match old.get("status") {
             _ if !self.status => {}
             Value::Null => object.set("status", Value::object()),
