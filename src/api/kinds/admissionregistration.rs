@@ -1,6 +1,7 @@
 //! The admission registration group: webhooks and policies. rk calls and evaluates none yet, but
 //! what their expressions say is checked.
 
+mod client;
 mod expressions;
 mod matching;
 mod policies;
@@ -30,7 +31,7 @@ pub const MUTATING_WEBHOOKS: Tabled = Tabled {
         ("webhooks[].timeoutSeconds", Fallback::NumberIfAbsent(10)),
         ("webhooks[].reinvocationPolicy", Fallback::Text("Never")),
         ("webhooks[].rules[].scope", Fallback::Text("*")),
-        ("webhooks[].clientConfig.service.port", Fallback::Number(443)),
+        ("webhooks[].clientConfig.service.port", Fallback::NumberIfAbsent(443)),
     ],
     rules: WEBHOOK_RULES,
     check: webhooks,
@@ -49,7 +50,7 @@ pub const VALIDATING_WEBHOOKS: Tabled = Tabled {
         ("webhooks[].objectSelector", Fallback::Map),
         ("webhooks[].timeoutSeconds", Fallback::NumberIfAbsent(10)),
         ("webhooks[].rules[].scope", Fallback::Text("*")),
-        ("webhooks[].clientConfig.service.port", Fallback::Number(443)),
+        ("webhooks[].clientConfig.service.port", Fallback::NumberIfAbsent(443)),
     ],
     unserved: "rk stores ValidatingWebhookConfigurations, but calls no webhooks yet",
     ..MUTATING_WEBHOOKS
@@ -62,8 +63,6 @@ const WEBHOOK_RULES: &[(&str, Rule)] = &[
     ("webhooks[].sideEffects", Rule::OneOf(&["None", "NoneOnDryRun"])),
     ("webhooks[].reinvocationPolicy", Rule::OneOf(&["IfNeeded", "Never"])),
     ("webhooks[].rules[]", Rule::Each(matching::rule)),
-    ("webhooks[].clientConfig.service?.name", Rule::Required("")),
-    ("webhooks[].clientConfig.service?.namespace", Rule::Required("")),
     ("webhooks[].namespaceSelector", Rule::Each(selector::check)),
     ("webhooks[].objectSelector", Rule::Each(selector::check)),
 ];
@@ -101,10 +100,7 @@ fn webhooks(root: At<'_>, errors: &mut Errors) {
         if timeout.as_int().is_some_and(|s| !(1..=30).contains(&s)) {
             errors.invalid(timeout, &timeout, "the timeout value must be between 1 and 30 seconds");
         }
-        let client = webhook.field("clientConfig");
-        if client.get("url").is_null() == client.get("service").is_null() {
-            errors.required(client, "exactly one of url or service is required");
-        }
+        client::config(webhook.field("clientConfig"), errors);
         matching::conditions(webhook.field("matchConditions"), false, errors);
     }
 }
