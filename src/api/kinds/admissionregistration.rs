@@ -90,12 +90,12 @@ fn webhooks(root: At<'_>, errors: &mut Errors) {
         webhook_name(webhook.field("name"), errors);
         let versions = webhook.field("admissionReviewVersions");
         let known = versions.value().items().iter().any(|v| matches!(v.str(), "v1" | "v1beta1"));
+        reviewed(versions, errors);
         if versions.is_empty() {
             errors.required(versions, "must specify one of v1, v1beta1");
         } else if !known {
             errors.invalid(versions, &versions, "must include at least one of v1, v1beta1");
         }
-        reviewed(versions, errors);
         let timeout = webhook.field("timeoutSeconds");
         if timeout.as_int().is_some_and(|s| !(1..=30).contains(&s)) {
             errors.invalid(timeout, &timeout, "the timeout value must be between 1 and 30 seconds");

@@ -18,7 +18,6 @@ pub const API_SERVICE: Tabled = Tabled {
     name: text::path_segment,
     defaults: &[("spec.service.port", Fallback::NumberIfAbsent(443))],
     rules: &[
-        ("spec.group", Rule::Text(text::dns_subdomain)),
         ("spec.service?.name", Rule::Required("")),
         ("spec.service?.namespace", Rule::Required("")),
     ],
@@ -38,14 +37,16 @@ fn service(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
     let (group, version) = (spec.get("group").str(), spec.get("version").str());
     let wanted = format!("{version}.{group}");
-    if root.value().name() != wanted {
+    let name = root.value().name();
+    if !name.is_empty() && name != wanted {
         let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-        errors.invalid("metadata.name", &root.value().name().into(), &why);
+        errors.invalid("metadata.name", &name.into(), &why);
     }
     if group.is_empty() && version != "v1" {
         let why = "only v1 may have an empty group and it better be legacy kube";
         errors.required(spec.field("group"), why);
     }
+    Rule::Text(text::dns_subdomain).check(spec.field("group"), errors);
     check::formatted(spec.field("version"), text::dns_1035_label, errors);
     for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
         let given = spec.get(field).as_int().unwrap_or(0);

@@ -203,7 +203,7 @@ pub const RESOURCE_SLICE: Tabled = Tabled {
     selectable: &["spec.nodeName", "spec.driver"],
     columns: &[
         (NAME, Cell::Name),
-        (("Node", "string", 0, "Where the devices are."), Cell::Or("spec.nodeName", "<unset>")),
+        (("Node", "string", 0, "Where the devices are."), Cell::At("spec.nodeName")),
         (("Driver", "string", 0, "Whose they are."), Cell::At("spec.driver")),
         (("Pool", "string", 0, "The pool that they belong to."), Cell::At("spec.pool.name")),
         (AGE, Cell::Age),

@@ -114,8 +114,6 @@ pub const VOLUME_ATTACHMENT: Tabled = Tabled {
     defaults: &[("status.attached", Fallback::Flag(false))],
     check: |root, errors| {
         let spec = root.field("spec");
-        attacher(spec.field("attacher"), errors);
-        check::formatted(spec.field("nodeName"), text::dns_subdomain, errors);
         let source = spec.field("source");
         let given = ["inlineVolumeSpec", "persistentVolumeName"]
             .iter()
@@ -131,6 +129,9 @@ pub const VOLUME_ATTACHMENT: Tabled = Tabled {
                 "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
             ),
         }
+        check::formatted(spec.field("nodeName"), text::dns_subdomain, errors);
+        Rule::Text(text::dns_subdomain).check(source.field("persistentVolumeName"), errors);
+        attacher(spec.field("attacher"), errors);
     },
     immutable: &["spec"],
     status: true,
@@ -202,13 +203,14 @@ fn joined<'t>(texts: impl Iterator<Item = &'t str>, none: &str) -> Value {
 /// CSINodes.
 pub const CSI_NODE: Tabled = Tabled {
     rules: &[
-        ("spec.drivers[].name", Rule::RequiredText(driver)),
         ("spec.drivers[].nodeID", Rule::Required("")),
         ("spec.drivers[].allocatable.count", Rule::NotNegative),
     ],
     check: |root, errors| {
         let spec = root.field("spec");
-        check::unique(spec.field("drivers"), "name", errors);
+        let drivers = spec.field("drivers");
+        drivers.items().for_each(|driver| csi_driver(driver.field("name"), errors));
+        check::unique(drivers, "name", errors);
     },
     columns: &[
         (NAME, Cell::Name),

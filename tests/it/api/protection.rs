@@ -3,37 +3,53 @@
 
 use crate::harness::Cluster;
 
-const CLAIM: &str = r#"
+const OBJECTS: &str = r#"
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: v}
+spec:
+  accessModes: [ReadWriteOnce]
+  capacity: {storage: 1Gi}
+  hostPath: {path: /tmp}
+---
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttributesClass
+metadata: {name: a}
+driverName: x.com
+parameters: {a: b}
+---
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: c, namespace: default}
-spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
----
-apiVersion: v1
-kind: Node
-metadata: {name: one}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: p, namespace: default}
 spec:
-  nodeName: one
-  terminationGracePeriodSeconds: 0
-  containers: [{name: c, image: x}]
-  volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]
+  accessModes: [ReadWriteOnce]
+  volumeAttributesClassName: a
+  resources: {requests: {storage: 1Gi}}
 "#;
 
 #[test]
-fn a_claim_stays_while_a_pod_mounts_it() {
+fn volumes_and_classes_stay_while_they_are_in_use() {
     let cluster = Cluster::start(&["--disable-agent"]);
-    cluster.kubectl("wait --for=create serviceaccount/default --timeout=30s").ok();
-    cluster.apply(CLAIM).ok();
-    cluster.kubectl("delete pvc c --wait=false").ok();
-    let state = "get pvc c -o jsonpath={.metadata.deletionTimestamp}{.metadata.finalizers}";
-    let held = cluster.kubectl(state).ok();
-    assert!(held.ends_with(r#"Z["kubernetes.io/pvc-protection"]"#), "{held}");
-    cluster.kubectl("delete pod p --grace-period=0 --force").ok();
-    cluster.kubectl("wait --for=delete pvc/c --timeout=30s").ok();
+    cluster.apply(OBJECTS).ok();
+    let phase = |phase: &str| {
+        let patch = format!(r#"{{"status":{{"phase":"{phase}"}}}}"#);
+        let words =
+            ["patch", "pv", "v", "--subresource=status", "--type=merge", "-p", patch.as_str()];
+        cluster.kubectl_with(&words, "").ok();
+    };
+    phase("Bound");
+    for (object, finalizer) in [("pv/v", "pv"), ("volumeattributesclass/a", "vac")] {
+        cluster.kubectl(&format!("delete {object} --wait=false")).ok();
+        let state = "jsonpath={.metadata.deletionTimestamp}{.metadata.finalizers}";
+        let held = cluster.kubectl(&format!("get {object} -o {state}")).ok();
+        assert!(held.ends_with(&format!(r#"Z["kubernetes.io/{finalizer}-protection"]"#)), "{held}");
+    }
+    phase("Released");
+    cluster.kubectl("wait --for=delete pv/v --timeout=30s").ok();
+    cluster.kubectl("get volumeattributesclass/a").ok();
+    // No pod mounts the claim: it goes, and with it what names the class.
+    cluster.kubectl("delete pvc c --timeout=30s").ok();
+    cluster.kubectl("wait --for=delete volumeattributesclass/a --timeout=30s").ok();
 }
 
 fn webhook(kind: &str, expression: &str) -> String {

@@ -90,13 +90,13 @@ fn bounds(spec: At<'_>, errors: &mut Errors) {
     let (min, max) = (spec.field("minReplicas"), spec.field("maxReplicas"));
     check::not_negative(min, errors);
     let most = max.as_int().unwrap_or(0);
+    if min.as_int().is_some_and(|least| most < least) {
+        errors.invalid(max, &most.into(), "must be greater than or equal to `minReplicas`");
+    }
     if most == 0 {
         errors.required(max, "");
     } else if most < 0 {
         errors.invalid(max, &max, "must be greater than or equal to 1");
-    }
-    if min.as_int().is_some_and(|least| most < least) {
-        errors.invalid(max, &most.into(), "must be greater than or equal to `minReplicas`");
     }
 }
 
