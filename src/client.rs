@@ -104,6 +104,12 @@ resources! {
     CLUSTERROLEBINDINGS = "rbac.authorization.k8s.io", "v1", "clusterrolebindings";
     /// ClusterRoles.
     CLUSTERROLES = "rbac.authorization.k8s.io", "v1", "clusterroles";
+    /// PersistentVolumes.
+    PERSISTENTVOLUMES = "", "v1", "persistentvolumes";
+    /// PersistentVolumeClaims.
+    PERSISTENTVOLUMECLAIMS = "", "v1", "persistentvolumeclaims";
+    /// VolumeAttributesClasses.
+    VOLUMEATTRIBUTESCLASSES = "storage.k8s.io", "v1", "volumeattributesclasses";
     /// IPAddresses.
     IPADDRESSES = "networking.k8s.io", "v1", "ipaddresses";
     /// ServiceCIDRs.

@@ -26,6 +26,7 @@ mod mirroring;
 mod namespace;
 mod node;
 mod pods;
+mod protection;
 mod queue;
 mod quota;
 mod registration;
@@ -75,6 +76,9 @@ fn table(settings: &Settings) -> Vec<Controller> {
         certificates::publisher(settings.server_authority.clone()),
         addresses::addresses(),
         addresses::ranges(),
+        protection::claims(),
+        protection::volumes(),
+        protection::attributes(),
         flow::controller(),
         registration::controller(),
         replicaset::controller(),

@@ -13,7 +13,9 @@ const STORAGE: (&str, &str) = ("storage.k8s.io", "storageclasses");
 const INGRESS: (&str, &str) = ("networking.k8s.io", "ingressclasses");
 const INGRESS_DEFAULT: [&str; 1] = ["ingressclass.kubernetes.io/is-default-class"];
 const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
+const VOLUMES: &str = "persistentvolumes";
 const CLAIMS: &str = "persistentvolumeclaims";
+const ATTRIBUTES: &str = "volumeattributesclasses";
 
 /// The name of the class that is marked as the default: of several the newest, of equally old
 /// ones the first by name.
@@ -34,6 +36,25 @@ pub(super) fn storage(world: &World, request: &mut AdmissionRequest<'_>) -> Resu
         && let Some(class) = default(world, STORAGE, &IS_DEFAULT)
     {
         request.object.entry("spec").set("storageClassName", class);
+    }
+    Ok(())
+}
+
+/// StorageObjectInUseProtection: volumes, claims and classes of attributes stay as long as they are
+/// in use, for which a controller of each looks.
+pub(super) fn protect(_: &World, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
+    let finalizer = match request.operation {
+        Operation::Create if request.is("", VOLUMES, "") => "kubernetes.io/pv-protection",
+        Operation::Create if request.is("", CLAIMS, "") => "kubernetes.io/pvc-protection",
+        Operation::Create if request.is(STORAGE.0, ATTRIBUTES, "") => {
+            "kubernetes.io/vac-protection"
+        }
+        _ => return Ok(()),
+    };
+    let mut finalizers = request.object.metadata().get("finalizers").items().to_vec();
+    if finalizers.iter().all(|other| other.str() != finalizer) {
+        finalizers.push(finalizer.into());
+        request.object.entry("metadata").set("finalizers", finalizers);
     }
     Ok(())
 }

@@ -72,6 +72,7 @@ const PLUGINS: &[Plugin] = &[
     V("Priority", priority::validate),
     M("DefaultTolerationSeconds", pods::tolerations),
     M("DefaultStorageClass", classes::storage),
+    M("StorageObjectInUseProtection", classes::protect),
     V("PersistentVolumeClaimResize", classes::resize),
     M("RuntimeClass", runtime_class::apply),
     V("RuntimeClass", runtime_class::check),

@@ -594,6 +594,30 @@ fn claims_and_ingresses_get_the_newest_default_class() {
 }
 
 #[test]
+fn what_may_be_in_use_is_protected() {
+    let world = world();
+    let ask = Ask::create("persistentvolumeclaims", "a");
+    let finalizers = |json: &str| {
+        let made = world.mutate(&ask, json).unwrap();
+        made.metadata().get("finalizers").to_string()
+    };
+    let own = r#"["kubernetes.io/pvc-protection"]"#;
+    assert_eq!(finalizers("{}"), own);
+    assert_eq!(finalizers(&format!(r#"{{"metadata":{{"finalizers":{own}}}}}"#)), own);
+    let other = r#"{"metadata":{"finalizers":["example.com/x"]}}"#;
+    assert_eq!(finalizers(other), r#"["example.com/x","kubernetes.io/pvc-protection"]"#);
+    let classes = ("storage.k8s.io", "volumeattributesclasses", "");
+    for (what, name) in [(("", "persistentvolumes", ""), "pv"), (classes, "vac")] {
+        let ask = Ask { what, ..Ask::create("", "") };
+        let made = world.mutate(&ask, "{}").unwrap();
+        let wanted = format!(r#"["kubernetes.io/{name}-protection"]"#);
+        assert_eq!(made.metadata().get("finalizers").to_string(), wanted);
+    }
+    let update = Ask { operation: Operation::Update, ..Ask::create("persistentvolumeclaims", "a") };
+    assert!(world.mutate(&update, "{}").unwrap().metadata().get("finalizers").is_null());
+}
+
+#[test]
 fn claims_grow_when_they_are_bound_and_their_class_lets_them() {
     let world = world();
     for (name, grows) in [("fixed", "false"), ("elastic", "true")] {

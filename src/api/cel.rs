@@ -51,9 +51,17 @@ pub const CALL_COST_MAX: u64 = 1_000_000;
 pub struct Environment {
     variables: Vec<(String, Type)>,
     shapes: Vec<(String, Arc<Shape>)>,
+    patches: bool,
 }
 
 impl Environment {
+    /// Lets expressions make what patches are made of: `Object{}` and `JSONPatch{}`.
+    #[must_use]
+    pub const fn with_patches(mut self) -> Self {
+        self.patches = true;
+        self
+    }
+
     /// Declares a variable of a type of which no schema speaks.
     #[must_use]
     pub fn with(mut self, name: &str, ty: Type) -> Self {
@@ -81,7 +89,8 @@ impl Environment {
     /// All that is wrong with it, as cel-go prints it.
     pub fn compile(&self, text: &str) -> Result<Program, String> {
         let tree = parse::parse(text).map_err(|why| fault::show(text, &[why]))?;
-        let checked = check::check(tree, &self.variables).map_err(|all| fault::show(text, &all))?;
+        let checked = check::check(tree, &self.variables, self.patches)
+            .map_err(|all| fault::show(text, &all))?;
         let shapes: Vec<(&str, Arc<Shape>)> =
             self.shapes.iter().map(|(name, shape)| (name.as_str(), shape.clone())).collect();
         let cost_max = estimate::cost(&checked, &shapes);

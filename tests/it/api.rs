@@ -12,6 +12,7 @@ mod openapi;
 pub mod oracle;
 mod owners;
 mod patch;
+mod protection;
 mod protobuf;
 mod quotas;
 mod replay;

@@ -54,8 +54,8 @@ pub enum Kind {
     List(Vec<(Id, bool)>),
     /// `{k: v, ?k: v}`: keys, values, and whether each is optional.
     Map(Vec<(Id, Id, bool)>),
-    /// `Name{field: value}`: the type's name, and its fields with whether each is optional.
-    Struct(String, Vec<(String, Id, bool)>),
+    /// `Name{field: value, ?field: value}`: the type's name, and its fields.
+    Struct(String, Vec<Made>),
     /// A loop.
     Fold(Box<Fold>),
     /// A name for a value, evaluated once.
@@ -139,6 +139,19 @@ impl Tree {
     }
 }
 
+/// A field of an object that an expression makes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Made {
+    /// Its name.
+    pub name: String,
+    /// What it becomes.
+    pub value: Id,
+    /// Whether the value may be none.
+    pub optional: bool,
+    /// Where it stands.
+    pub place: u32,
+}
+
 /// The nodes that a node is made of.
 pub fn children(kind: &Kind) -> Vec<Id> {
     match kind {
@@ -147,7 +160,7 @@ pub fn children(kind: &Kind) -> Vec<Id> {
         Kind::Call { target, args, .. } => target.iter().chain(args).copied().collect(),
         Kind::List(items) => items.iter().map(|(id, _)| *id).collect(),
         Kind::Map(entries) => entries.iter().flat_map(|(k, v, _)| [*k, *v]).collect(),
-        Kind::Struct(_, fields) => fields.iter().map(|(_, id, _)| *id).collect(),
+        Kind::Struct(_, fields) => fields.iter().map(|field| field.value).collect(),
         Kind::Fold(fold) => {
             let always = [fold.range, fold.init, fold.step, fold.result];
             always.into_iter().chain(fold.condition).collect()

@@ -1,12 +1,12 @@
 //! Whether an expression makes sense before it runs: what each part of it is, in an environment
 //! of declared variables.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::ast::{ACCUMULATOR, Fold, Id, Kind, Literal, Tree};
+use super::ast::{ACCUMULATOR, Fold, Id, Kind, Literal, Made, Tree};
 use super::fault::Fault;
-use super::functions::{FUNCTIONS, Overload, type_named};
-use super::shape;
+use super::functions::{ESCAPE_KEY, FUNCTIONS, Overload, is_object, type_named};
+use super::shape::{self, Shape};
 use super::types::{Mapping, Type, less_specific};
 
 /// How many faults are told: one that is everywhere is not told everywhere.
@@ -29,7 +29,11 @@ pub struct Checked {
 ///
 /// # Errors
 /// Everything that is wrong.
-pub fn check(tree: Tree, environment: &[(String, Type)]) -> Result<Checked, Vec<Fault>> {
+pub fn check(
+    tree: Tree,
+    environment: &[(String, Type)],
+    patches: bool,
+) -> Result<Checked, Vec<Fault>> {
     let count = tree.nodes.len();
     let mut checker = Checker {
         checked: Checked {
@@ -39,6 +43,7 @@ pub fn check(tree: Tree, environment: &[(String, Type)]) -> Result<Checked, Vec<
             variables: Vec::new(),
         },
         environment,
+        patches,
         scope: Vec::new(),
         mapping: Mapping::default(),
         faults: Vec::new(),
@@ -64,6 +69,8 @@ pub fn check(tree: Tree, environment: &[(String, Type)]) -> Result<Checked, Vec<
 struct Checker<'e> {
     checked: Checked,
     environment: &'e [(String, Type)],
+    /// Whether patches can be made.
+    patches: bool,
     scope: Vec<(String, Type)>,
     mapping: Mapping,
     faults: Vec<Fault>,
@@ -98,10 +105,7 @@ impl Checker<'_> {
             Kind::Call { name, target, args } => self.call(id, &name, target, &args),
             Kind::List(items) => self.list(&items),
             Kind::Map(entries) => self.map(&entries),
-            Kind::Struct(name, fields) => {
-                fields.iter().for_each(|(_, value, _)| drop(self.node(*value)));
-                self.undeclared(id, &name)
-            }
+            Kind::Struct(name, fields) => self.made(id, &name, &fields),
             Kind::Fold(fold) => self.fold(&fold),
             Kind::Bind { name, value, body } => {
                 let ty = self.node(value);
@@ -128,7 +132,8 @@ impl Checker<'_> {
             }
             return Some(ty.clone());
         }
-        type_named(name).map(|ty| Type::Type(Arc::new(ty)))
+        let patch = || patch_named(name).filter(|_| self.patches);
+        type_named(name).or_else(patch).map(|ty| Type::Type(Arc::new(ty)))
     }
 
     fn select(&mut self, id: Id, of: Id, field: &str, test: bool) -> Type {
@@ -138,7 +143,9 @@ impl Checker<'_> {
             self.scope.iter().any(|(n, _)| n == name)
                 || self.environment.iter().any(|(n, _)| n == name)
         });
-        if let Some(ty) = qualified.as_deref().filter(|_| !local).and_then(type_named) {
+        let patches = self.patches;
+        let known = |name: &str| type_named(name).or_else(|| patch_named(name).filter(|_| patches));
+        if let Some(ty) = qualified.as_deref().filter(|_| !local).and_then(known) {
             let name = qualified.unwrap_or_default();
             self.checked.tree.nodes[id as usize] = Kind::Ident(name);
             return Type::Type(Arc::new(ty));
@@ -147,8 +154,50 @@ impl Checker<'_> {
         if test { Type::Bool } else { self.mapping.resolve(&ty, false) }
     }
 
+    /// An object that an expression makes, which is one that a patch is made of.
+    fn made(&mut self, id: Id, name: &str, fields: &[Made]) -> Type {
+        let Some(ty) = patch_named(name).filter(|_| self.patches) else {
+            fields.iter().for_each(|field| drop(self.node(field.value)));
+            return self.undeclared(id, name);
+        };
+        for field in fields {
+            let given = self.node(field.value);
+            let given = if field.optional { self.unwrapped(field.value, given) } else { given };
+            let name = &field.name;
+            let wanted = match &ty {
+                Type::Object(shape) => shape.field(name).map(Type::of),
+                _ => Some(Type::Dyn),
+            };
+            let fits = wanted.as_ref().is_some_and(|wanted| {
+                self.mapping.assign(std::slice::from_ref(wanted), std::slice::from_ref(&given))
+            });
+            let why = match wanted {
+                _ if fits => continue,
+                None => format!("undefined field '{name}'"),
+                Some(wanted) => format!(
+                    "expected type of field '{name}' is '{wanted}' but provided type is '{given}'"
+                ),
+            };
+            self.faults.push(Fault::at(field.place, why));
+        }
+        ty
+    }
+
+    /// A part of a variable that is declared by itself, as `variables.a` is.
+    fn declared(&mut self, of: Id, field: &str) -> Option<Type> {
+        let Kind::Ident(name) = self.checked.tree.kind(of) else { return None };
+        if self.scope.iter().any(|(known, _)| known == name) {
+            return None;
+        }
+        let whole = format!("{name}.{field}");
+        self.environment.iter().any(|(known, _)| *known == whole).then(|| self.named(&whole))?
+    }
+
     fn field(&mut self, id: Id, of: Id, field: &str, optional: bool) -> Type {
         self.node(of);
+        if let Some(ty) = self.declared(of, field) {
+            return if optional { Type::optional(ty) } else { ty };
+        }
         let operand = self.resolved(of);
         let (target, optional) = match operand {
             Type::Optional(inner) => ((*inner).clone(), true),
@@ -156,6 +205,7 @@ impl Checker<'_> {
         };
         let ty = match &target {
             Type::Map(both) => both.1.clone(),
+            Type::Part(_) => Type::Dyn,
             Type::Object(shape) => match &shape.kind {
                 shape::Kind::Object(object) => match object.field(field) {
                     Some(field) => Type::of(&field.shape),
@@ -168,6 +218,9 @@ impl Checker<'_> {
                 Type::Dyn
             }
             other if other.is_open() => Type::Dyn,
+            Type::Opaque(name) if is_object(name) => {
+                self.fault(id, format!("unexpected failed resolution of '{name}'"))
+            }
             other => {
                 let why = format!("type '{other}' does not support field selection");
                 self.fault(id, why);
@@ -189,7 +242,7 @@ impl Checker<'_> {
         };
         // `a.b(c)` is either b of a, or the function `a.b`.
         let whole = self.checked.tree.qualified(receiver).map(|before| format!("{before}.{name}"));
-        if let Some(whole) = whole.filter(|whole| FUNCTIONS.contains_key(whole.as_str())) {
+        if let Some(whole) = whole.filter(|whole| self.overloads(whole).is_some()) {
             let args = args.to_vec();
             self.checked.tree.nodes[id as usize] =
                 Kind::Call { name: whole.clone(), target: None, args: args.clone() };
@@ -211,7 +264,7 @@ impl Checker<'_> {
     }
 
     fn function(&mut self, id: Id, name: &str, target: Option<Id>, args: &[Id]) -> Type {
-        let Some(overloads) = FUNCTIONS.get(name) else { return self.undeclared(id, name) };
+        let Some(overloads) = self.overloads(name) else { return self.undeclared(id, name) };
         if matches!(name, "_&&_" | "_||_") {
             return self.logical(id, overloads[0].id, args);
         }
@@ -243,6 +296,12 @@ impl Checker<'_> {
                 self.fault(id, why)
             }
         }
+    }
+
+    /// What a function may be called with, here.
+    fn overloads(&self, name: &str) -> Option<&'static [Overload]> {
+        let here = self.patches || name != ESCAPE_KEY;
+        FUNCTIONS.get(name).filter(|_| here).map(Vec::as_slice)
     }
 
     fn overload(&mut self, overload: &Overload, given: &[Type]) -> Option<Type> {
@@ -417,6 +476,23 @@ impl Checker<'_> {
         }
     }
 }
+
+/// The types that patches are made of.
+pub fn patch_named(name: &str) -> Option<Type> {
+    match name {
+        "JSONPatch" => Some(Type::of(&JSON_PATCH)),
+        "Object" => Some(Type::Part(name.into())),
+        _ if name.starts_with("Object.") => Some(Type::Part(name.into())),
+        _ => None,
+    }
+}
+
+/// A step of a JSON patch.
+static JSON_PATCH: LazyLock<Arc<Shape>> = LazyLock::new(|| {
+    let text = || Arc::new(Shape::text());
+    let fields = vec![("op", text()), ("path", text()), ("from", text()), ("value", Shape::any())];
+    Arc::new(Shape::object("JSONPatch", fields))
+});
 
 /// The type of a constant.
 pub fn of_literal(literal: &Literal) -> Type {

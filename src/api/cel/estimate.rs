@@ -156,7 +156,7 @@ impl Estimate<'_> {
             Kind::List(items) => self.list(id, items),
             Kind::Map(entries) => self.map(id, entries),
             Kind::Struct(_, fields) => {
-                let inner = fields.iter().map(|(_, value, _)| self.node(*value));
+                let inner = fields.iter().map(|field| self.node(field.value));
                 inner.fold(fixed(40), Range::add)
             }
             Kind::Fold(fold) => self.fold(id, fold),

@@ -39,6 +39,35 @@ pub const CIDR: &str = "net.CIDR";
 pub const SEMVER: &str = "kubernetes.Semver";
 /// A format of names.
 pub const FORMAT: &str = "kubernetes.NamedFormat";
+/// Who may do what, as admission asks.
+pub const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
+/// A question about a path.
+const PATH_CHECK: &str = "kubernetes.authorization.PathCheck";
+/// A question about a group.
+const GROUP_CHECK: &str = "kubernetes.authorization.GroupCheck";
+/// A question about a resource.
+pub const RESOURCE_CHECK: &str = "kubernetes.authorization.ResourceCheck";
+/// The answer.
+const DECISION: &str = "kubernetes.authorization.Decision";
+/// The types of libraries that have names in expressions.
+const OPAQUE: &[&str] = &[
+    QUANTITY,
+    URL,
+    IP,
+    CIDR,
+    SEMVER,
+    FORMAT,
+    AUTHORIZER,
+    PATH_CHECK,
+    GROUP_CHECK,
+    RESOURCE_CHECK,
+    DECISION,
+];
+
+/// Whether a type is that of an object, of whose fields nothing is known.
+pub fn is_object(name: &str) -> bool {
+    name.starts_with("kubernetes.authorization.")
+}
 
 fn overloads(table: &'static [(&'static str, &'static str)]) -> Vec<Overload> {
     table.iter().map(|(id, signature)| overload(id, signature)).collect()
@@ -119,6 +148,11 @@ fn named(name: &str) -> Option<Type> {
         "cidr" => Type::Opaque(CIDR),
         "semver" => Type::Opaque(SEMVER),
         "format" => Type::Opaque(FORMAT),
+        "authorizer" => Type::Opaque(AUTHORIZER),
+        "pathCheck" => Type::Opaque(PATH_CHECK),
+        "groupCheck" => Type::Opaque(GROUP_CHECK),
+        "resourceCheck" => Type::Opaque(RESOURCE_CHECK),
+        "decision" => Type::Opaque(DECISION),
         _ => return None,
     })
 }
@@ -133,11 +167,8 @@ pub fn type_named(name: &str) -> Option<Type> {
         "map" => Type::map(Type::Dyn, Type::Dyn),
         "type" => Type::Type(Arc::new(Type::Dyn)),
         "optional_type" => Type::optional(Type::Dyn),
-        QUANTITY | URL | IP | CIDR | SEMVER | FORMAT => Type::Opaque(
-            [QUANTITY, URL, IP, CIDR, SEMVER, FORMAT].into_iter().find(|n| *n == name)?,
-        ),
         "bool" | "int" | "uint" | "double" | "string" | "bytes" | "dyn" => return named(name),
-        _ => return None,
+        _ => Type::Opaque(OPAQUE.iter().find(|known| **known == name)?),
     })
 }
 
@@ -716,7 +747,31 @@ const TABLE: &[Row] = &[
     ("format.byte", &[("format.byte", "() format")]),
     ("format.date", &[("format.date", "() format")]),
     ("format.datetime", &[("format.datetime", "() format")]),
+    ("path", &[("authorizer_path", "authorizer.(string) pathCheck")]),
+    ("group", &[("authorizer_group", "authorizer.(string) groupCheck")]),
+    ("serviceAccount", &[("authorizer_serviceaccount", "authorizer.(string, string) authorizer")]),
+    ("resource", &[("groupcheck_resource", "groupCheck.(string) resourceCheck")]),
+    ("subresource", &[("resourcecheck_subresource", "resourceCheck.(string) resourceCheck")]),
+    ("namespace", &[("resourcecheck_namespace", "resourceCheck.(string) resourceCheck")]),
+    ("name", &[("resourcecheck_name", "resourceCheck.(string) resourceCheck")]),
+    ("fieldSelector", &[("authorizer_fieldselector", "resourceCheck.(string) resourceCheck")]),
+    ("labelSelector", &[("authorizer_labelselector", "resourceCheck.(string) resourceCheck")]),
+    (
+        "check",
+        &[
+            ("pathcheck_check", "pathCheck.(string) decision"),
+            ("resourcecheck_check", "resourceCheck.(string) decision"),
+        ],
+    ),
+    ("errored", &[("decision_errored", "decision.() bool")]),
+    ("error", &[("decision_error", "decision.() string")]),
+    ("allowed", &[("decision_allowed", "decision.() bool")]),
+    ("reason", &[("decision_reason", "decision.() string")]),
+    (ESCAPE_KEY, &[("string_jsonpatch_escapeKey_string", "(string) string")]),
 ];
+
+/// What only expressions that make patches can call.
+pub const ESCAPE_KEY: &str = "jsonpatch.escapeKey";
 
 #[cfg(test)]
 mod tests {

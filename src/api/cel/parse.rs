@@ -3,7 +3,7 @@
 //! By precedence climbing. What can grow without end is bounded before anything walks the tree:
 //! its depth, and the text that it is made from.
 
-use super::ast::{Id, Kind, Literal, Tree};
+use super::ast::{Id, Kind, Literal, Made, Tree};
 use super::fault::Fault;
 use super::lex::{Lexeme, Token, tokens};
 use super::macros;
@@ -381,7 +381,7 @@ impl Parser {
         Ok(entries)
     }
 
-    fn fields(&mut self) -> Result<Vec<(String, Id, bool)>, Fault> {
+    fn fields(&mut self) -> Result<Vec<Made>, Fault> {
         let mut fields = Vec::new();
         while !self.take("}") {
             let optional = self.take("?");
@@ -389,8 +389,9 @@ impl Parser {
                 return Err(self.unexpected("IDENTIFIER"));
             };
             self.at += 1;
+            let place = self.place();
             self.expect(":")?;
-            fields.push((name, self.expression()?, optional));
+            fields.push(Made { name, value: self.expression()?, optional, place });
             if !self.take(",") {
                 self.expect("}")?;
                 break;

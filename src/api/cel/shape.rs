@@ -102,6 +102,42 @@ impl Shape {
         made(schema, name, resource, DEPTH_MAX)
     }
 
+    /// Anything.
+    pub fn any() -> Arc<Self> {
+        Arc::new(simple(Kind::Dyn, DYN.max, DYN.size_min))
+    }
+
+    /// A text of any length.
+    pub const fn text() -> Self {
+        simple(Kind::Str, REQUEST_BYTES - 2, 2)
+    }
+
+    /// A simple value: `Kind::Bool`, `Kind::Int` or `Kind::Timestamp`.
+    pub const fn plain(kind: Kind) -> Self {
+        simple(kind, 32, 1)
+    }
+
+    /// A list of any length.
+    pub fn list(inner: Self) -> Self {
+        let max = (REQUEST_BYTES - 2) / (inner.size_min + 1);
+        simple(Kind::List(Arc::new(inner), Merge::Atomic), max, 2)
+    }
+
+    /// A map of any size.
+    pub fn map(inner: Self) -> Self {
+        let max = (REQUEST_BYTES - 2) / (inner.size_min + 6);
+        simple(Kind::Map(Arc::new(inner)), max, 2)
+    }
+
+    /// An object that no schema describes.
+    pub fn object(name: &str, fields: Vec<(&str, Arc<Self>)>) -> Self {
+        let field = |(json, shape): (&str, Arc<Self>)| {
+            Some((escape(json)?, Field { json: json.to_owned(), shape }))
+        };
+        let fields = fields.into_iter().filter_map(field).collect();
+        simple(Kind::Object(Object { name: name.to_owned(), fields }), 0, 2)
+    }
+
     /// What messages call it, where it is an object.
     pub fn name(&self) -> &str {
         match &self.kind {

@@ -23,6 +23,57 @@ fn setting() -> Setting {
     Setting { objects, shape: Arc::new(shape) }
 }
 
+#[test]
+fn patches_are_made_where_there_are_any() {
+    let bare = Environment::default();
+    let patching = Environment::default().with_patches();
+    for (text, ty) in [
+        ("Object{spec: Object.spec{a: [1, 2]}}", "Object"),
+        ("Object{a: 1}.a", "dyn"),
+        (
+            "[JSONPatch{op: 'add', path: '/a/' + jsonpatch.escapeKey('b/c'), value: 1}]",
+            "list(JSONPatch)",
+        ),
+    ] {
+        assert_eq!(patching.compile(text).unwrap().result().to_string(), ty, "{text}");
+        assert!(bare.compile(text).unwrap_err().contains("undeclared reference"), "{text}");
+    }
+    for (text, why) in [
+        (
+            "JSONPatch{op: 1}",
+            "1:13: expected type of field 'op' is 'string' but provided type is 'int'",
+        ),
+        ("JSONPatch{a: 1}", "1:12: undefined field 'a'"),
+        ("Patch{}", "undeclared reference to 'Patch'"),
+        ("JSONPatch{?op: 'x'}", "expected type 'optional_type(string)' but found 'string'"),
+    ] {
+        let found = patching.compile(text).unwrap_err();
+        assert!(found.contains(why), "{text}: {found}");
+    }
+}
+
+#[test]
+fn parts_of_variables_are_declared_by_themselves() {
+    let empty = Arc::new(Shape::object("all", Vec::new()));
+    let environment = Environment::default()
+        .with("vars", Type::Object(empty))
+        .with("vars.n", Type::Int)
+        .with("authorizer", Type::Opaque(super::functions::AUTHORIZER));
+    for (text, ty) in [
+        ("vars.n", "int"),
+        ("has(vars.n)", "bool"),
+        ("vars.?n", "optional_type(int)"),
+        ("[{'n': 'x'}].map(vars, vars.n)", "list(string)"),
+        ("authorizer.group('a').resource('b').check('get').allowed()", "bool"),
+    ] {
+        assert_eq!(environment.compile(text).unwrap().result().to_string(), ty, "{text}");
+    }
+    let unknown = environment.compile("vars.x").unwrap_err();
+    assert!(unknown.contains("undefined field 'x'"), "{unknown}");
+    let within = environment.compile("authorizer.x").unwrap_err();
+    assert!(within.contains("unexpected failed resolution"), "{within}");
+}
+
 /// What comes of an expression: its fault, or its type, value or error, and its costs.
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {

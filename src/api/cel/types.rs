@@ -44,6 +44,8 @@ pub enum Type {
     Optional(Arc<Type>),
     /// A type of a library, such as a quantity.
     Opaque(&'static str),
+    /// Part of an object that a patch is made of: any field may have any value.
+    Part(Arc<str>),
     /// A type that is not known yet.
     Var(u32),
 }
@@ -94,6 +96,7 @@ impl Type {
                 | Self::Duration
                 | Self::Timestamp
                 | Self::Opaque(_)
+                | Self::Part(_)
                 | Self::Optional(_)
         )
     }
@@ -117,6 +120,7 @@ impl PartialEq for Type {
             (T::Map(a), T::Map(b)) => a == b,
             (T::Object(a), T::Object(b)) => Arc::ptr_eq(a, b) || a.name() == b.name(),
             (T::Opaque(a), T::Opaque(b)) => a == b,
+            (T::Part(a), T::Part(b)) => a == b,
             (T::Var(a), T::Var(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
@@ -143,6 +147,7 @@ impl fmt::Display for Type {
             Self::Type(inner) => write!(f, "type({inner})"),
             Self::Optional(inner) => write!(f, "optional_type({inner})"),
             Self::Opaque(name) => f.write_str(name),
+            Self::Part(name) => f.write_str(name),
             Self::Var(n) => write!(f, "_var{n}"),
         }
     }

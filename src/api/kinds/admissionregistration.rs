@@ -1,4 +1,10 @@
-//! The admission registration group: webhooks and policies. rk calls and evaluates none yet.
+//! The admission registration group: webhooks and policies. rk calls and evaluates none yet, but
+//! what their expressions say is checked.
+
+mod client;
+mod expressions;
+mod matching;
+mod policies;
 
 use super::check::{self, At, Rule};
 use super::fallback::Fallback;
@@ -22,10 +28,10 @@ pub const MUTATING_WEBHOOKS: Tabled = Tabled {
         ("webhooks[].matchPolicy", Fallback::Text("Equivalent")),
         ("webhooks[].namespaceSelector", Fallback::Map),
         ("webhooks[].objectSelector", Fallback::Map),
-        ("webhooks[].timeoutSeconds", Fallback::Number(10)),
+        ("webhooks[].timeoutSeconds", Fallback::NumberIfAbsent(10)),
         ("webhooks[].reinvocationPolicy", Fallback::Text("Never")),
         ("webhooks[].rules[].scope", Fallback::Text("*")),
-        ("webhooks[].clientConfig.service.port", Fallback::Number(443)),
+        ("webhooks[].clientConfig.service.port", Fallback::NumberIfAbsent(443)),
     ],
     rules: WEBHOOK_RULES,
     check: webhooks,
@@ -42,37 +48,33 @@ pub const VALIDATING_WEBHOOKS: Tabled = Tabled {
         ("webhooks[].matchPolicy", Fallback::Text("Equivalent")),
         ("webhooks[].namespaceSelector", Fallback::Map),
         ("webhooks[].objectSelector", Fallback::Map),
-        ("webhooks[].timeoutSeconds", Fallback::Number(10)),
+        ("webhooks[].timeoutSeconds", Fallback::NumberIfAbsent(10)),
         ("webhooks[].rules[].scope", Fallback::Text("*")),
-        ("webhooks[].clientConfig.service.port", Fallback::Number(443)),
+        ("webhooks[].clientConfig.service.port", Fallback::NumberIfAbsent(443)),
     ],
     unserved: "rk stores ValidatingWebhookConfigurations, but calls no webhooks yet",
     ..MUTATING_WEBHOOKS
 };
 
 const WEBHOOK_RULES: &[(&str, Rule)] = &[
-    ("webhooks[].name", Rule::Each(webhook_name)),
     ("webhooks[].failurePolicy", Rule::OneOf(&["Fail", "Ignore"])),
     ("webhooks[].matchPolicy", Rule::OneOf(&["Equivalent", "Exact"])),
-    ("webhooks[].sideEffects", Rule::RequiredOneOf(&["None", "NoneOnDryRun"])),
+    ("webhooks[].sideEffects", Rule::Required("must specify one of None, NoneOnDryRun")),
+    ("webhooks[].sideEffects", Rule::OneOf(&["None", "NoneOnDryRun"])),
     ("webhooks[].reinvocationPolicy", Rule::OneOf(&["IfNeeded", "Never"])),
-    ("webhooks[].rules[].operations", Rule::Required("")),
-    ("webhooks[].rules[].operations[]", Rule::OneOf(OPERATIONS)),
-    ("webhooks[].rules[].apiGroups", Rule::Required("")),
-    ("webhooks[].rules[].apiVersions", Rule::Required("")),
-    ("webhooks[].rules[].resources", Rule::Required("")),
-    ("webhooks[].rules[].scope", Rule::OneOf(&["*", "Cluster", "Namespaced"])),
-    ("webhooks[].clientConfig.service?.name", Rule::Required("")),
-    ("webhooks[].clientConfig.service?.namespace", Rule::Required("")),
+    ("webhooks[].rules[]", Rule::Each(matching::rule)),
     ("webhooks[].namespaceSelector", Rule::Each(selector::check)),
     ("webhooks[].objectSelector", Rule::Each(selector::check)),
 ];
-const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 
 /// A webhook's name is a domain of at least three parts.
 fn webhook_name(at: At<'_>, errors: &mut Errors) {
-    check::formatted(at, text::dns_subdomain, errors);
-    if at.str().split('.').count() < 3 {
+    let faults = text::dns_subdomain(at.str());
+    if at.str().is_empty() {
+        errors.required(at, "");
+    } else if !faults.is_empty() {
+        errors.invalid(at, &at, &faults.join(","));
+    } else if at.str().split('.').count() < 3 {
         errors.invalid(
             at,
             &at,
@@ -85,8 +87,10 @@ fn webhooks(root: At<'_>, errors: &mut Errors) {
     let list = root.field("webhooks");
     check::unique(list, "name", errors);
     for webhook in list.items() {
+        webhook_name(webhook.field("name"), errors);
         let versions = webhook.field("admissionReviewVersions");
         let known = versions.value().items().iter().any(|v| matches!(v.str(), "v1" | "v1beta1"));
+        reviewed(versions, errors);
         if versions.is_empty() {
             errors.required(versions, "must specify one of v1, v1beta1");
         } else if !known {
@@ -96,10 +100,21 @@ fn webhooks(root: At<'_>, errors: &mut Errors) {
         if timeout.as_int().is_some_and(|s| !(1..=30).contains(&s)) {
             errors.invalid(timeout, &timeout, "the timeout value must be between 1 and 30 seconds");
         }
-        let client = webhook.field("clientConfig");
-        if client.get("url").is_null() == client.get("service").is_null() {
-            errors.required(client, "exactly one of url or service is required");
+        client::config(webhook.field("clientConfig"), errors);
+        matching::conditions(webhook.field("matchConditions"), false, errors);
+    }
+}
+
+/// The versions of reviews that a webhook knows, each once.
+fn reviewed(list: At<'_>, errors: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for version in list.items() {
+        if seen.contains(&version.value().str()) {
+            errors.invalid(version, &version, "duplicate version");
+        } else {
+            check::formatted(version, text::dns_1035_label, errors);
         }
+        seen.push(version.value().str());
     }
 }
 
@@ -118,22 +133,8 @@ pub const VALIDATING_POLICY: Tabled = Tabled {
     rules: &[
         ("spec.failurePolicy", Rule::OneOf(&["Fail", "Ignore"])),
         ("spec.matchConstraints", Rule::Required("")),
-        ("spec.validations[].expression", Rule::Required("expression is not specified")),
-        ("spec.auditAnnotations[].key", Rule::Required("")),
-        ("spec.variables[].name", Rule::Required("name is not specified")),
-        ("spec.matchConstraints.resourceRules[].operations[]", Rule::OneOf(OPERATIONS)),
     ],
-    check: |root, errors| {
-        let spec = root.field("spec");
-        let validations = spec.field("validations");
-        if validations.is_empty() && spec.get("auditAnnotations").is_empty() {
-            errors.required(
-                validations,
-                "validations or auditAnnotations must contain at least one item",
-            );
-        }
-        rules_of(spec, errors);
-    },
+    check: policies::validating,
     status: true,
     generations: true,
     columns: &[
@@ -154,15 +155,6 @@ pub const VALIDATING_POLICY: Tabled = Tabled {
     ..Tabled::PLAIN
 };
 
-/// What a policy is about must be said.
-fn rules_of(spec: At<'_>, errors: &mut Errors) {
-    let constraints = spec.field("matchConstraints");
-    let rules = constraints.field("resourceRules");
-    if !constraints.is_null() && rules.is_empty() {
-        errors.required(rules, "");
-    }
-}
-
 fn param_kind(object: &Value) -> Value {
     let kind = object.at(&["spec", "paramKind"]);
     if kind.is_null() {
@@ -179,9 +171,8 @@ pub const MUTATING_POLICY: Tabled = Tabled {
         ("spec.mutations", Rule::Required("mutations must contain at least one item")),
         ("spec.mutations[].patchType", Rule::RequiredOneOf(&["ApplyConfiguration", "JSONPatch"])),
         ("spec.reinvocationPolicy", Rule::RequiredOneOf(&["IfNeeded", "Never"])),
-        ("spec.variables[].name", Rule::Required("name is not specified")),
     ],
-    check: |root, errors| rules_of(root.field("spec"), errors),
+    check: policies::mutating,
     status: false,
     columns: &[
         (NAME, Cell::Name),
@@ -205,10 +196,11 @@ pub const MUTATING_POLICY: Tabled = Tabled {
 pub const VALIDATING_BINDING: Tabled = Tabled {
     defaults: BINDING_DEFAULTS,
     rules: &[
-        ("spec.policyName", Rule::Required("")),
+        ("spec.policyName", Rule::RequiredText(text::dns_subdomain)),
         ("spec.validationActions", Rule::Required("")),
-        ("spec.validationActions[]", Rule::OneOf(&["Audit", "Deny", "Warn"])),
-        ("spec.paramRef.parameterNotFoundAction", Rule::OneOf(&["Allow", "Deny"])),
+        ("spec.validationActions", Rule::Each(actions)),
+        ("spec.paramRef", Rule::Each(param_ref_rules)),
+        ("spec.matchResources", Rule::Each(matching::match_resources)),
     ],
     generations: true,
     columns: &[
@@ -238,12 +230,48 @@ const BINDING_DEFAULTS: &[(&str, Fallback)] = &[
 /// MutatingAdmissionPolicyBindings.
 pub const MUTATING_BINDING: Tabled = Tabled {
     rules: &[
-        ("spec.policyName", Rule::Required("")),
-        ("spec.paramRef.parameterNotFoundAction", Rule::OneOf(&["Allow", "Deny"])),
+        ("spec.policyName", Rule::RequiredText(text::dns_subdomain)),
+        ("spec.paramRef", Rule::Each(param_ref_rules)),
+        ("spec.matchResources", Rule::Each(matching::match_resources)),
+        ("spec.matchResources.resourceRules", Rule::Each(matching::no_deletion)),
     ],
     unserved: "rk stores MutatingAdmissionPolicyBindings, but does not evaluate policies yet",
     ..VALIDATING_BINDING
 };
+
+/// What is done with an answer that says no.
+fn actions(list: At<'_>, errors: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for action in list.items() {
+        check::one_of(action, &["Audit", "Deny", "Warn"], errors);
+        if seen.contains(&action.value().str()) {
+            errors.duplicate(action, &action);
+        }
+        seen.push(action.value().str());
+    }
+    if seen.contains(&"Deny") && seen.contains(&"Warn") {
+        let why = "must not contain both Deny and Warn (repeating the same validation failure \
+                   information in the API response and headers serves no purpose)";
+        errors.invalid(list, &list, why);
+    }
+}
+
+/// Which object has the parameters.
+fn param_ref_rules(at: At<'_>, errors: &mut Errors) {
+    let (name, selector) = (at.field("name"), at.field("selector"));
+    Rule::Text(text::path_segment).check(name, errors);
+    if !name.str().is_empty() && !selector.is_null() {
+        errors.forbidden(name, "name and selector are mutually exclusive");
+        errors.forbidden(selector, "name and selector are mutually exclusive");
+    }
+    if !selector.is_null() {
+        selector::check(selector, errors);
+    } else if name.str().is_empty() {
+        errors.required(at, "one of name or selector must be specified");
+    }
+    let action = at.field("parameterNotFoundAction");
+    Rule::RequiredOneOf(&["Deny", "Allow"]).check(action, errors);
+}
 
 fn param_ref(object: &Value) -> Value {
     let reference = object.at(&["spec", "paramRef"]);

@@ -1,7 +1,11 @@
 //! APIServices: who serves a group's version. rk serves all that it knows itself, and passes
 //! requests on to nobody yet.
 
-use super::check::{At, Rule};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::check::{self, At, Rule};
+use super::fallback::Fallback;
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
 use super::text;
@@ -12,8 +16,8 @@ use crate::api::tree::Value;
 /// APIServices.
 pub const API_SERVICE: Tabled = Tabled {
     name: text::path_segment,
+    defaults: &[("spec.service.port", Fallback::NumberIfAbsent(443))],
     rules: &[
-        ("spec.version", Rule::Required("")),
         ("spec.service?.name", Rule::Required("")),
         ("spec.service?.namespace", Rule::Required("")),
     ],
@@ -33,18 +37,43 @@ fn service(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
     let (group, version) = (spec.get("group").str(), spec.get("version").str());
     let wanted = format!("{version}.{group}");
-    if root.value().name() != wanted {
+    let name = root.value().name();
+    if !name.is_empty() && name != wanted {
         let why = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-        errors.invalid("metadata.name", &root.value().name().into(), &why);
+        errors.invalid("metadata.name", &name.into(), &why);
     }
-    Rule::Between(1, 20_000).check(spec.field("groupPriorityMinimum"), errors);
-    Rule::Between(1, 1000).check(spec.field("versionPriority"), errors);
-    let insecure = spec.field("insecureSkipTLSVerify");
-    if spec.get("service").is_null() {
-        if insecure.is_true() {
-            errors.invalid(insecure, &insecure, "must be false when there is no service");
+    if group.is_empty() && version != "v1" {
+        let why = "only v1 may have an empty group and it better be legacy kube";
+        errors.required(spec.field("group"), why);
+    }
+    Rule::Text(text::dns_subdomain).check(spec.field("group"), errors);
+    check::formatted(spec.field("version"), text::dns_1035_label, errors);
+    for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
+        let given = spec.get(field).as_int().unwrap_or(0);
+        if !(1..=most).contains(&given) {
+            let why = format!("must be positive and less than {most}");
+            errors.invalid(spec.field(field), &given.into(), &why);
         }
-    } else if insecure.is_true() && !spec.get("caBundle").is_empty() {
+    }
+    let (insecure, bundle) = (spec.field("insecureSkipTLSVerify"), spec.field("caBundle"));
+    let port = spec.field("service").field("port").as_int();
+    if spec.get("service").is_null() {
+        if !bundle.is_empty() {
+            let size = STANDARD.decode(bundle.str()).map_or(bundle.str().len(), |b| b.len());
+            let shown = format!("{size} bytes");
+            errors.invalid(bundle, &shown.into(), "local APIServices may not have a caBundle");
+        }
+        if insecure.is_true() {
+            let why = "local APIServices may not have insecureSkipTLSVerify";
+            errors.invalid(insecure, &insecure, why);
+        }
+        return;
+    }
+    if let Some(port) = port.filter(|port| !(1..=65_535).contains(port)) {
+        let why = format!("port is not valid: {}", text::between(1, 65_535));
+        errors.invalid("spec.service.port", &port.into(), &why);
+    }
+    if insecure.is_true() && !spec.get("caBundle").is_empty() {
         errors.invalid(insecure, &insecure, "may not be true if caBundle is present");
     }
 }

@@ -1,65 +1,86 @@
 //! HorizontalPodAutoscalers in both versions over one stored object, which is v2's. Nothing in rk
 //! scales by them yet.
-//!
-//! What v1 cannot say stays in its annotations, as upstream keeps it.
 
-use super::check::{At, Rule};
+mod rules;
+mod v1;
+
 use super::fallback::Fallback;
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
-use super::text::{self, Format};
-use crate::api::meta::Meta;
+use super::text::Format;
 use crate::api::registry::{Column, Context, Errors, Rules};
 use crate::api::tree::Value;
+use v1::{newer, older};
 
-/// The annotations that hold what v1 has no fields for.
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
-const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
-const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
-const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+/// The share of the processor that is aimed at where nothing is said.
+const DEFAULT_UTILIZATION: i64 = 80;
+/// How many metrics a row shows.
+const SHOWN_MAX: usize = 2;
 
 /// Version 2.
 pub const V2: Tabled = Tabled {
-    defaults: &[("spec.minReplicas", Fallback::NumberIfAbsent(1))],
-    rules: &[
-        ("spec.scaleTargetRef.kind", Rule::RequiredText(text::path_segment)),
-        ("spec.scaleTargetRef.name", Rule::RequiredText(text::path_segment)),
-        ("spec.metrics[].type", Rule::RequiredOneOf(METRIC_TYPES)),
-        ("spec.metrics[].resource?.name", Rule::Required("must specify a resource name")),
-        ("spec.metrics[].resource?.target.type", Rule::RequiredOneOf(TARGETS)),
-        ("spec.behavior.scaleUp.selectPolicy", Rule::OneOf(SELECT)),
-        ("spec.behavior.scaleDown.selectPolicy", Rule::OneOf(SELECT)),
+    defaults: &[
+        ("spec.minReplicas", Fallback::NumberIfAbsent(1)),
+        ("status.desiredReplicas", Fallback::NumberIfAbsent(0)),
     ],
-    check: bounds,
+    complete,
+    check: rules::check,
+    check_create: rules::new_versions,
+    check_update: rules::changed_versions,
     status: true,
+    generations: true,
     columns: &[
         (NAME, Cell::Name),
         (("Reference", "string", 0, "What is scaled."), Cell::Made(reference)),
         (("Targets", "string", 0, "The metrics, and what they are to be."), Cell::Made(targets)),
         (("MinPods", "string", 0, "The fewest pods."), Cell::Made(least)),
-        (("MaxPods", "integer", 0, "The most pods."), Cell::At("spec.maxReplicas")),
-        (("Replicas", "integer", 0, "The pods there are."), Cell::Made(current)),
+        (("MaxPods", "string", 0, "The most pods."), Cell::At("spec.maxReplicas")),
+        (("Replicas", "string", 0, "The pods there are."), Cell::Made(current)),
         (AGE, Cell::Age),
     ],
     unserved: "rk stores HorizontalPodAutoscalers, but does not scale by them yet",
     ..Tabled::PLAIN
 };
 
-const METRIC_TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
-const TARGETS: &[&str] = &["AverageValue", "Utilization", "Value"];
-const SELECT: &[&str] = &["Disabled", "Max", "Min"];
+/// The metric of an autoscaler that names none.
+fn default_metric() -> Value {
+    let target = Value::from([
+        ("averageUtilization", DEFAULT_UTILIZATION.into()),
+        ("type", "Utilization".into()),
+    ]);
+    let resource = Value::from([("name", "cpu".into()), ("target", target)]);
+    Value::from([("type", "Resource".into()), ("resource", resource)])
+}
 
-fn bounds(root: At<'_>, errors: &mut Errors) {
-    let spec = root.field("spec");
-    let (min, max) = (spec.field("minReplicas"), spec.field("maxReplicas"));
-    let (least, most) = (min.as_int().unwrap_or(1), max.as_int().unwrap_or(0));
-    if least < 1 {
-        errors.invalid(min, &min, "must be greater than or equal to 1");
+/// A metric where there is none, and all of how fast it scales where anything of that is given.
+fn complete(object: &mut Value) {
+    let Some(spec) = object.get_mut("spec") else { return };
+    if spec.get("metrics").is_empty() {
+        spec.set("metrics", vec![default_metric()]);
     }
-    if most < 1 {
-        errors.invalid(max, &most.into(), "must be greater than 0");
-    } else if most < least {
-        errors.invalid(max, &max, "must be greater than or equal to `minReplicas`");
+    let Some(behavior) = spec.get_mut("behavior").filter(|given| given.as_object().is_some())
+    else {
+        return;
+    };
+    let policy = |ty: &str, value: i64| {
+        Value::from([("type", ty.into()), ("value", value.into()), ("periodSeconds", 15.into())])
+    };
+    let up = behavior.entry("scaleUp");
+    if up.get("stabilizationWindowSeconds").is_null() {
+        up.set("stabilizationWindowSeconds", 0);
+    }
+    if up.get("policies").is_null() {
+        up.set("policies", vec![policy("Pods", 4), policy("Percent", 100)]);
+    }
+    let down = behavior.entry("scaleDown");
+    if down.get("policies").is_null() {
+        down.set("policies", vec![policy("Percent", 100)]);
+    }
+    for direction in ["scaleUp", "scaleDown"] {
+        let rules = behavior.entry(direction);
+        if rules.get("selectPolicy").is_null() {
+            rules.set("selectPolicy", "Max");
+        }
     }
 }
 
@@ -79,24 +100,64 @@ fn current(object: &Value) -> Value {
     object.at(&["status", "currentReplicas"]).as_int().unwrap_or(0).into()
 }
 
-/// `cpu: <unknown>/80%`, one for each metric.
+/// `cpu: <unknown>/80%`, one for each metric, but only so many.
 fn targets(object: &Value) -> Value {
     let metrics = object.at(&["spec", "metrics"]).items();
-    let one = |metric: &Value| {
-        let source = metric.get("resource");
-        let target = source.get("target");
-        let wanted = match target.get("averageUtilization").as_int() {
-            Some(percent) => format!("{percent}%"),
-            None => target.get("averageValue").str().to_owned(),
-        };
-        match source.is_null() {
-            true => "<unknown>/<auto>".to_owned(),
-            false => format!("{}: <unknown>/{wanted}", source.get("name").str()),
+    let now = object.at(&["status", "currentMetrics"]).items();
+    let one = |(at, metric): (usize, &Value)| target(metric, now.get(at).unwrap_or(&Value::Null));
+    let shown: Vec<String> = metrics.iter().enumerate().map(one).take(SHOWN_MAX).collect();
+    match metrics.len() {
+        0 => "<none>".into(),
+        count if count > SHOWN_MAX => {
+            format!("{} + {} more...", shown.join(", "), count - SHOWN_MAX).into()
         }
+        _ => shown.join(", ").into(),
+    }
+}
+
+fn target(metric: &Value, now: &Value) -> String {
+    let field = match metric.get("type").str() {
+        "External" => "external",
+        "Pods" => "pods",
+        "Object" => "object",
+        "Resource" => "resource",
+        "ContainerResource" => "containerResource",
+        _ => return "<unknown type>".to_owned(),
     };
-    match metrics.iter().map(one).collect::<Vec<_>>().as_slice() {
-        [] => "<none>".into(),
-        shown => shown.join(", ").into(),
+    let (source, measured) = (metric.get(field), now.get(field));
+    let (wanted, current) = (source.get("target"), measured.get("current"));
+    // What a metric of this kind must have is shown as upstream shows what it lacks.
+    let amount = |of: &Value, name: &str| match of.get(name).as_str() {
+        Some(text) => text.to_owned(),
+        None => "<nil>".to_owned(),
+    };
+    let found = |name: &str, known: bool| match known {
+        true => amount(current, name),
+        false => "<unknown>".to_owned(),
+    };
+    let averaged = !wanted.get("averageValue").is_null();
+    let average = amount(wanted, "averageValue");
+    match field {
+        "pods" => format!("{}/{average}", found("averageValue", !measured.is_null())),
+        "external" | "object" if averaged => {
+            let known = !current.get("averageValue").is_null();
+            format!("{}/{average} (avg)", found("averageValue", known))
+        }
+        "external" | "object" => {
+            format!("{}/{}", found("value", !measured.is_null()), amount(wanted, "value"))
+        }
+        _ if averaged => {
+            let name = source.get("name").str();
+            format!("{name}: {}/{average}", found("averageValue", !measured.is_null()))
+        }
+        _ => {
+            let share = |of: &Value, other: &str| match of.get("averageUtilization").as_int() {
+                Some(percent) => format!("{percent}%"),
+                None => other.to_owned(),
+            };
+            let name = source.get("name").str();
+            format!("{name}: {}/{}", share(current, "<unknown>"), share(wanted, "<auto>"))
+        }
     }
 }
 
@@ -109,13 +170,21 @@ impl Rules for V1 {
     }
 
     fn default(&self, object: &mut Value) {
-        V2.default(object);
+        super::fallback::apply(
+            object,
+            &[
+                ("spec.minReplicas", Fallback::NumberIfAbsent(1)),
+                ("status.currentReplicas", Fallback::NumberIfAbsent(0)),
+                ("status.desiredReplicas", Fallback::NumberIfAbsent(0)),
+            ],
+        );
     }
 
-    fn prepare_create(&self, object: &mut Value, context: Context) {
+    fn prepare_create(&self, object: &mut Value, _context: Context) {
         let mut new = newer(object);
-        V2.prepare_create(&mut new, context);
+        new.set("status", Value::object());
         *object = older(&new);
+        self.default(object);
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value, context: Context) {
@@ -129,8 +198,16 @@ impl Rules for V1 {
         V2.validate(&newer(object), errors);
     }
 
-    fn counts_generations(&self, _object: &Value) -> bool {
-        false
+    fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
+        V2.validate_update(&newer(object), &newer(old), errors);
+    }
+
+    fn counts_generations(&self, object: &Value) -> bool {
+        V2.counts_generations(object)
+    }
+
+    fn raises_generation(&self, object: &Value, old: &Value) -> bool {
+        V2.raises_generation(&newer(object), &newer(old))
     }
 
     fn warnings(&self, object: &Value, old: &Value) -> Vec<String> {
@@ -139,10 +216,12 @@ impl Rules for V1 {
 
     fn to_storage(&self, object: &mut Value) {
         *object = newer(object);
+        V2.default(object);
     }
 
     fn of_storage(&self, object: &mut Value) {
         *object = older(object);
+        self.default(object);
     }
 
     fn converts(&self) -> bool {
@@ -158,108 +237,9 @@ impl Rules for V1 {
     }
 }
 
-/// The metric that v1 has a field for.
-fn utilization(percent: i64, field: &str, value: &str) -> Value {
-    let amounts = Value::from([("type", "Utilization".into()), (value, percent.into())]);
-    let resource = Value::from([("name", "cpu".into()), (field, amounts)]);
-    Value::from([("type", "Resource".into()), ("resource", resource)])
-}
-
-fn is_utilization(metric: &Value, field: &str) -> Option<i64> {
-    let resource = metric.get("resource");
-    let is_cpu = metric.get("type").str() == "Resource" && resource.get("name").str() == "cpu";
-    is_cpu.then(|| resource.at(&[field, "averageUtilization"]).as_int()).flatten()
-}
-
-/// An object of v1 as one of v2.
-fn newer(object: &Value) -> Value {
-    let mut new = object.clone();
-    let kept =
-        |key: &str| object.annotation(key).and_then(|text| Value::parse(text.as_bytes()).ok());
-    let mut metrics = kept(METRICS).map(|list| list.items().to_vec()).unwrap_or_default();
-    let spec = new.entry("spec");
-    if let Some(percent) = spec.remove("targetCPUUtilizationPercentage").as_int() {
-        metrics.insert(0, utilization(percent, "target", "averageUtilization"));
-    }
-    if !metrics.is_empty() {
-        spec.set("metrics", metrics);
-    }
-    if let Some(behavior) = kept(BEHAVIOR) {
-        spec.set("behavior", behavior);
-    }
-    let mut now = kept(CURRENT).map(|list| list.items().to_vec()).unwrap_or_default();
-    if let Some(status) = new.get_mut("status") {
-        if let Some(percent) = status.remove("currentCPUUtilizationPercentage").as_int() {
-            let mut metric = utilization(percent, "current", "averageUtilization");
-            metric.entry_at(&["resource", "current"]).remove("type");
-            now.insert(0, metric);
-        }
-        if !now.is_empty() {
-            status.set("currentMetrics", now);
-        }
-        if let Some(conditions) = kept(CONDITIONS) {
-            status.set("conditions", conditions);
-        }
-    }
-    if let Some(annotations) = new.entry("metadata").get_mut("annotations") {
-        [METRICS, CURRENT, CONDITIONS, BEHAVIOR]
-            .iter()
-            .for_each(|key| drop(annotations.remove(key)));
-    }
-    if new.metadata().get("annotations").is_empty() {
-        new.entry("metadata").remove("annotations");
-    }
-    new
-}
-
-/// An object of v2 as one of v1.
-fn older(object: &Value) -> Value {
-    let mut old = object.clone();
-    let mut keep: Vec<(&str, Value)> = Vec::new();
-    let spec = old.entry("spec");
-    let (metrics, behavior) = (spec.remove("metrics"), spec.remove("behavior"));
-    let (percent, rest) = split(&metrics, "target");
-    if let Some(percent) = percent {
-        spec.set("targetCPUUtilizationPercentage", percent);
-    }
-    keep.push((METRICS, rest.into()));
-    keep.push((BEHAVIOR, behavior));
-    if let Some(status) = old.get_mut("status") {
-        let (percent, rest) = split(&status.remove("currentMetrics"), "current");
-        if let Some(percent) = percent {
-            status.set("currentCPUUtilizationPercentage", percent);
-        }
-        keep.push((CURRENT, rest.into()));
-        keep.push((CONDITIONS, status.remove("conditions")));
-    }
-    for (key, value) in keep.into_iter().filter(|(_, value)| !value.is_empty()) {
-        old.entry_at(&["metadata", "annotations"]).set(key, value.to_string());
-    }
-    old
-}
-
-/// The first utilisation of the processor among metrics, and all others.
-fn split(metrics: &Value, field: &str) -> (Option<i64>, Vec<Value>) {
-    let mut rest = metrics.items().to_vec();
-    let place = rest.iter().position(|metric| is_utilization(metric, field).is_some());
-    let found = place.map(|place| rest.remove(place));
-    (found.and_then(|metric| is_utilization(&metric, field)), rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_v1_cannot_say_is_in_its_annotations() {
-        let text = r#"{"metadata":{"name":"h"},"spec":{"behavior":{"scaleUp":{"selectPolicy":"Min"}},"maxReplicas":3,"metrics":[{"resource":{"name":"cpu","target":{"averageUtilization":80,"type":"Utilization"}},"type":"Resource"},{"pods":{"metric":{"name":"x"}},"type":"Pods"}]},"status":{"conditions":[{"type":"AbleToScale"}]}}"#;
-        let new = Value::parse(text.as_bytes()).unwrap();
-        let old = older(&new);
-        assert_eq!(old.at(&["spec", "targetCPUUtilizationPercentage"]).as_int(), Some(80));
-        assert!(old.at(&["spec", "metrics"]).is_null());
-        assert!(old.annotation(METRICS).unwrap().starts_with(r#"[{"pods""#));
-        assert_eq!(newer(&old), new);
-    }
 
     #[test]
     fn a_client_of_v1_does_not_write_the_status() {
@@ -281,7 +261,8 @@ mod tests {
     fn bounds_are_checked_in_both_versions() {
         let parse = |text: &str| Value::parse(text.as_bytes()).unwrap();
         let object = parse(
-            r#"{"spec":{"scaleTargetRef":{"kind":"D","name":"d"},"minReplicas":3,"maxReplicas":2}}"#,
+            r#"{"spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"D","name":"d"},
+                "minReplicas":3,"maxReplicas":2}}"#,
         );
         for rules in [&V1 as &dyn Rules, &V2] {
             let mut errors = Errors::default();

@@ -2,12 +2,17 @@
 //! in rk yet.
 
 use super::check::{self, At, Rule};
+use super::fallback::{self, Fallback};
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
 use super::text;
 use crate::api::meta::Meta;
-use crate::api::registry::Errors;
+use crate::api::registry::{Context, Errors};
+use crate::api::time;
 use crate::api::tree::Value;
+
+/// How long the name of a pool may be.
+const POOL_NAME_MAX: usize = 253;
 
 const UNSERVED: &str = "rk stores objects of resource.k8s.io, but allocates no devices yet";
 
@@ -34,9 +39,10 @@ fn cel_selector(at: At<'_>, errors: &mut Errors) {
     }
 }
 
-/// ResourceClaims.
+/// ResourceClaims. Of a changed one only that it has not changed matters.
 pub const RESOURCE_CLAIM: Tabled = Tabled {
-    check: |root, errors| claim(root.field("spec"), errors),
+    complete: |object| counts(object.get_mut("spec")),
+    check_create: |root, errors| claim(root.field("spec"), errors),
     immutable: &["spec"],
     status: true,
     columns: &[
@@ -48,28 +54,105 @@ pub const RESOURCE_CLAIM: Tabled = Tabled {
     ..Tabled::PLAIN
 };
 
+/// A request that says nothing else is for one device.
+fn counts(spec: Option<&mut Value>) {
+    fn count(wanted: &mut Value) {
+        if wanted.get("allocationMode").is_empty() {
+            wanted.set("allocationMode", "ExactCount");
+        }
+        let none = matches!(wanted.get("count").as_int(), None | Some(0));
+        if wanted.get("allocationMode").str() == "ExactCount" && none {
+            wanted.set("count", 1);
+        }
+        fallback::apply(wanted, &[("tolerations[].operator", Fallback::Text("Equal"))]);
+    }
+    let devices = spec.and_then(|spec| spec.get_mut("devices"));
+    let requests = devices.and_then(|devices| devices.get_mut("requests"));
+    for request in requests.map(Value::items_mut).into_iter().flatten() {
+        if let Some(exactly) = request.get_mut("exactly").filter(|one| one.as_object().is_some()) {
+            count(exactly);
+        }
+        let either = request.get_mut("firstAvailable").map(Value::items_mut);
+        either.into_iter().flatten().for_each(count);
+    }
+}
+
+/// Reports items whose name an earlier one has, each as `shown`.
+fn twice(list: At<'_>, shown: fn(&Value) -> &Value, errors: &mut Errors) {
+    let mut seen: Vec<&str> = Vec::new();
+    for item in list.items() {
+        let name = item.value().get("name").str();
+        if seen.contains(&name) {
+            errors.duplicate(item, shown(item.value()));
+        }
+        seen.push(name);
+    }
+}
+
 fn claim(spec: At<'_>, errors: &mut Errors) {
     let devices = spec.field("devices");
     let requests = devices.field("requests");
-    check::unique(requests, "name", errors);
+    twice(requests, |request| request, errors);
     for request in requests.items() {
-        Rule::RequiredText(text::dns_label).check(request.field("name"), errors);
-        let exactly = request.field("exactly");
-        let either = request.get("firstAvailable").is_empty();
-        match (exactly.is_null(), either) {
-            (true, true) => errors.required(request, "exactly one of `exactly` or `firstAvailable` is required"),
-            (false, false) => errors.invalid(
-                request,
-                &request,
-                "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
-            ),
-            (false, true) => {
-                Rule::RequiredText(text::dns_subdomain).check(exactly.field("deviceClassName"), errors);
-                let mode = exactly.field("allocationMode");
-                Rule::OneOf(&["All", "ExactCount"]).check(mode, errors);
+        check::formatted(request.field("name"), text::dns_label, errors);
+        let (exactly, either) = (request.field("exactly"), request.field("firstAvailable"));
+        let one = "exactly one of `exactly` or `firstAvailable` is required";
+        match (exactly.is_null(), either.is_empty()) {
+            (true, true) => errors.required(request, one),
+            (false, false) => {
+                let why = format!("{one}, but multiple fields are set");
+                errors.invalid(request, &Value::Null, &why);
             }
-            (true, false) => {}
+            (false, true) => wanted(exactly, errors),
+            (true, false) => {
+                twice(either, |request| request, errors);
+                for one in either.items() {
+                    check::formatted(one.field("name"), text::dns_label, errors);
+                    wanted(one, errors);
+                }
+            }
         }
+    }
+}
+
+/// Which devices are asked for, and how many.
+fn wanted(at: At<'_>, errors: &mut Errors) {
+    Rule::RequiredText(text::dns_subdomain).check(at.field("deviceClassName"), errors);
+    at.field("selectors").items().for_each(|selector| cel_selector(selector, errors));
+    let (mode, count) = (at.field("allocationMode"), at.field("count"));
+    match mode.str() {
+        "All" if !count.is_empty() && count.as_int() != Some(0) => {
+            let why = "must not be specified when allocationMode is 'All'";
+            errors.invalid(count, &count, why);
+        }
+        "ExactCount" if count.as_int().is_some_and(|count| count <= 0) => {
+            errors.invalid(count, &count, "must be greater than zero");
+        }
+        "All" | "ExactCount" => {}
+        _ => check::one_of(mode, &["All", "ExactCount"], errors),
+    }
+    at.field("tolerations").items().for_each(|one| toleration(one, errors));
+}
+
+fn toleration(at: At<'_>, errors: &mut Errors) {
+    let (operator, value) = (at.field("operator"), at.field("value"));
+    Rule::Text(text::label_key).check(at.field("key"), errors);
+    match operator.str() {
+        "Exists" if !value.is_empty() => {
+            errors.invalid(value, &value, "must be empty for operator `Exists`");
+        }
+        "Equal" => check::formatted(value, text::label_value, errors),
+        _ => Rule::RequiredOneOf(&["Equal", "Exists"]).check(operator, errors),
+    }
+    Rule::OneOf(EFFECTS).check(at.field("effect"), errors);
+}
+
+const EFFECTS: &[&str] = &["NoExecute", "NoSchedule", "None"];
+
+/// Writes down since when a taint is there, where its writer does not.
+fn stamp(taint: &mut Value, context: Context) {
+    if taint.as_object().is_some() && taint.get("timeAdded").is_null() {
+        taint.set("timeAdded", time::format(context.now));
     }
 }
 
@@ -90,7 +173,9 @@ fn state(object: &Value) -> Value {
 
 /// ResourceClaimTemplates.
 pub const RESOURCE_CLAIM_TEMPLATE: Tabled = Tabled {
-    check: |root, errors| {
+    defaults: &[("spec.metadata", Fallback::Map)],
+    complete: |object| counts(object.get_mut("spec").and_then(|spec| spec.get_mut("spec"))),
+    check_create: |root, errors| {
         let spec = root.field("spec");
         claim(spec.field("spec"), errors);
     },
@@ -101,33 +186,24 @@ pub const RESOURCE_CLAIM_TEMPLATE: Tabled = Tabled {
 
 /// ResourceSlices.
 pub const RESOURCE_SLICE: Tabled = Tabled {
-    rules: &[
-        ("spec.driver", Rule::RequiredText(text::dns_subdomain)),
-        ("spec.pool.name", Rule::Required("")),
-        ("spec.pool.resourceSliceCount", Rule::Positive),
-        ("spec.pool.generation", Rule::NotNegative),
-        ("spec.devices[].name", Rule::RequiredText(text::dns_label)),
+    defaults: &[
+        ("spec.pool.generation", Fallback::NumberIfAbsent(0)),
+        ("spec.pool.resourceSliceCount", Fallback::NumberIfAbsent(0)),
     ],
-    check: |root, errors| {
-        let spec = root.field("spec");
-        check::unique(spec.field("devices"), "name", errors);
-        let where_ = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
-        let given = where_.iter().filter(|field| {
-            !spec.get(field).is_empty() && spec.get(field).as_bool() != Some(false)
-        });
-        if given.count() != 1 {
-            errors.required(
-                spec,
-                "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required",
-            );
+    stamp: |object, _, context| {
+        let devices = object.get_mut("spec").and_then(|spec| spec.get_mut("devices"));
+        for device in devices.map(Value::items_mut).into_iter().flatten() {
+            let taints = device.get_mut("taints").map(Value::items_mut);
+            taints.into_iter().flatten().for_each(|taint| stamp(taint, context));
         }
     },
-    immutable: &["spec.driver", "spec.nodeName"],
+    check: |root, errors| slice(root.field("spec"), errors),
+    immutable: &["spec.driver", "spec.nodeName", "spec.pool.name"],
     generations: true,
     selectable: &["spec.nodeName", "spec.driver"],
     columns: &[
         (NAME, Cell::Name),
-        (("Node", "string", 0, "Where the devices are."), Cell::Or("spec.nodeName", "<unset>")),
+        (("Node", "string", 0, "Where the devices are."), Cell::At("spec.nodeName")),
         (("Driver", "string", 0, "Whose they are."), Cell::At("spec.driver")),
         (("Pool", "string", 0, "The pool that they belong to."), Cell::At("spec.pool.name")),
         (AGE, Cell::Age),
@@ -136,12 +212,125 @@ pub const RESOURCE_SLICE: Tabled = Tabled {
     ..Tabled::PLAIN
 };
 
-/// DeviceTaintRules.
+fn slice(spec: At<'_>, errors: &mut Errors) {
+    super::storage::csi_driver(spec.field("driver"), errors);
+    pool(spec.field("pool"), errors);
+    let every = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
+    let unset = "must be either unset or set to a non-empty string";
+    let given = places(spec, &every, unset, errors);
+    let one = format!("exactly one of {} is required", every.map(|f| format!("`{f}`")).join(", "));
+    match given.as_slice() {
+        [] => errors.required(spec, &one),
+        [_] => {}
+        many => {
+            let shown = format!("{{{}}}", many.join(", "));
+            let why = format!("{one}, but multiple fields are set");
+            errors.invalid(spec, &shown.into(), &why);
+        }
+    }
+    let (devices, counters) = (spec.field("devices"), spec.field("sharedCounters"));
+    if !devices.is_null() && !counters.is_null() {
+        let why = "only one of `sharedCounters` or `devices` is allowed";
+        errors.invalid(spec, &"".into(), why);
+    }
+    twice(devices, |device| device.get("name"), errors);
+    twice(counters, |counter| counter, errors);
+    let apart = spec.get("perDeviceNodeSelection").is_true();
+    devices.items().for_each(|one| device(one, apart, errors));
+}
+
+fn pool(at: At<'_>, errors: &mut Errors) {
+    let (name, count) = (at.field("name"), at.field("resourceSliceCount"));
+    if check::required(name, "", errors) {
+        if name.str().len() > POOL_NAME_MAX {
+            errors.too_long(name, POOL_NAME_MAX);
+        }
+        for part in name.str().split('/') {
+            for fault in text::dns_subdomain(part) {
+                errors.invalid(name, &part.into(), &fault);
+            }
+        }
+    }
+    let slices = count.as_int().unwrap_or(0);
+    if slices <= 0 {
+        errors.invalid(count, &slices.into(), "must be greater than zero");
+    }
+    let generation = at.field("generation");
+    if generation.as_int().is_some_and(|n| n < 0) {
+        errors.invalid(generation, &generation, "must be greater than or equal to zero");
+    }
+}
+
+/// Where devices are, as the fields that say so, in quotes.
+fn places(at: At<'_>, fields: &[&str], unset: &str, errors: &mut Errors) -> Vec<String> {
+    let mut given = Vec::new();
+    for field in fields {
+        let value = at.field(field);
+        match value.value() {
+            Value::Null => continue,
+            Value::Str(name) if name.is_empty() => {
+                errors.invalid(value, &value, unset);
+                continue;
+            }
+            Value::Str(_) => check::formatted(value, text::dns_subdomain, errors),
+            Value::Bool(false) => {
+                errors.invalid(value, &value, "must be either unset or set to true");
+                continue;
+            }
+            _ => {}
+        }
+        given.push(format!("`{field}`"));
+    }
+    given
+}
+
+/// A device, which says itself where it is if its slice does not.
+fn device(at: At<'_>, apart: bool, errors: &mut Errors) {
+    check::formatted(at.field("name"), text::dns_label, errors);
+    for taint in at.field("taints").items() {
+        self::taint(taint, errors);
+    }
+    let every = ["nodeName", "nodeSelector", "allNodes"];
+    if !apart {
+        if every.iter().any(|field| !at.get(field).is_null()) {
+            let why = "`nodeName`, `nodeSelector` and `allNodes` can only be set if \
+                       `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
+            errors.invalid(at, &Value::Null, why);
+        }
+        return;
+    }
+    let why = "exactly one of `nodeName`, `nodeSelector`, or `allNodes` is required when \
+               `perDeviceNodeSelection` is set to true in the ResourceSlice spec";
+    match places(at, &every, "must not be empty", errors).as_slice() {
+        [] => errors.required(at, why),
+        [_] => {}
+        many => errors.invalid(at, &format!("{{{}}}", many.join(", ")).into(), why),
+    }
+}
+
+fn taint(at: At<'_>, errors: &mut Errors) {
+    check::formatted(at.field("key"), text::label_key, errors);
+    Rule::Text(text::label_value).check(at.field("value"), errors);
+    Rule::RequiredOneOf(EFFECTS).check(at.field("effect"), errors);
+}
+
+/// DeviceTaintRules. A taint whose effect changes is there since then.
 pub const DEVICE_TAINT_RULE: Tabled = Tabled {
-    rules: &[
-        ("spec.taint.key", Rule::RequiredText(text::label_key)),
-        ("spec.taint.effect", Rule::RequiredOneOf(&["NoExecute", "NoSchedule", "None"])),
-    ],
+    stamp: |object, old, context| {
+        let before = old.at(&["spec", "taint"]);
+        let Some(taint) = object.get_mut("spec").and_then(|spec| spec.get_mut("taint")) else {
+            return;
+        };
+        let kept = taint.get("timeAdded") == before.get("timeAdded");
+        if !old.is_null() && taint.get("effect") != before.get("effect") && kept {
+            taint.remove("timeAdded");
+        }
+        stamp(taint, context);
+    },
+    check: |root, errors| {
+        let spec = root.field("spec");
+        taint(spec.field("taint"), errors);
+    },
     status: true,
     generations: true,
     unserved: UNSERVED,
@@ -166,4 +355,37 @@ fn migrated(object: &Value) -> Value {
     let resource = object.at(&["spec", "resource"]);
     let (group, name) = (resource.get("group").str(), resource.get("resource").str());
     if group.is_empty() { name.into() } else { format!("{name}.{group}").into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::registry::Rules;
+
+    fn parse(text: &str) -> Value {
+        Value::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn taints_say_since_when_they_are_there() {
+        let context = Context { now: crate::util::clock::now() };
+        let now = time::format(context.now);
+        let added = |rule: &Value| rule.at(&["spec", "taint", "timeAdded"]).str().to_owned();
+        let rule = |effect: &str, rest: &str| {
+            parse(&format!(r#"{{"spec":{{"taint":{{"key":"k","effect":"{effect}"{rest}}}}}}}"#))
+        };
+        let early = r#","timeAdded":"2020-01-01T00:00:00Z""#;
+        let mut new = rule("NoExecute", "");
+        DEVICE_TAINT_RULE.prepare_create(&mut new, context);
+        assert_eq!(added(&new), now);
+        for (effect, wanted) in [("NoExecute", "2020-01-01T00:00:00Z"), ("None", now.as_str())] {
+            let mut changed = rule(effect, early);
+            DEVICE_TAINT_RULE.prepare_update(&mut changed, &rule("NoExecute", early), context);
+            assert_eq!(added(&changed), wanted, "{effect}");
+        }
+        let mut slice = parse(r#"{"spec":{"devices":[{"name":"a","taints":[{"key":"k"}]}]}}"#);
+        RESOURCE_SLICE.prepare_create(&mut slice, context);
+        let taints = slice.at(&["spec", "devices"]).items()[0].get("taints").clone();
+        assert_eq!(taints.items()[0].get("timeAdded").str(), now);
+    }
 }

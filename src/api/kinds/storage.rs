@@ -1,12 +1,13 @@
 //! The storage group, and the core group's volumes and claims. Nothing in rk provisions, attaches
 //! or mounts them yet.
 
-use super::check::{self, Rule};
+use super::check::{self, At, Rule};
 use super::fallback::Fallback;
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
 use super::text;
 use crate::api::meta::Meta;
+use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
 /// What marks the class that claims without one get.
@@ -75,9 +76,42 @@ fn driver(text: &str) -> Vec<String> {
     text::label_key(&text.to_lowercase())
 }
 
+/// How long the name of a CSI driver may be.
+const CSI_DRIVER_MAX: usize = 63;
+
+/// Checks the name of a CSI driver.
+pub(super) fn csi_driver(at: At<'_>, errors: &mut Errors) {
+    if !check::required(at, "", errors) {
+        return;
+    }
+    if at.str().len() > CSI_DRIVER_MAX {
+        errors.too_long(at, CSI_DRIVER_MAX);
+    }
+    for fault in text::dns_subdomain(&at.str().to_lowercase()) {
+        errors.invalid(at, &at, &fault);
+    }
+}
+
+/// The same of the driver that attaches a volume, in the words of upstream's newer validators.
+fn attacher(at: At<'_>, errors: &mut Errors) {
+    if !check::required(at, "", errors) {
+        return;
+    }
+    if at.str().len() > CSI_DRIVER_MAX {
+        errors.too_long_characters(at, CSI_DRIVER_MAX);
+    }
+    for fault in text::dns_subdomain(&at.str().to_lowercase()) {
+        let fault = fault
+            .replace("a lowercase RFC 1123", "an RFC 1123")
+            .replace("lower case alphanumeric", "alphanumeric")
+            .replace("'example.com'", "'Example.com'");
+        errors.invalid(at, &at, &fault);
+    }
+}
+
 /// VolumeAttachments.
 pub const VOLUME_ATTACHMENT: Tabled = Tabled {
-    rules: &[("spec.attacher", Rule::Required("")), ("spec.nodeName", Rule::Required(""))],
+    defaults: &[("status.attached", Fallback::Flag(false))],
     check: |root, errors| {
         let spec = root.field("spec");
         let source = spec.field("source");
@@ -95,6 +129,9 @@ pub const VOLUME_ATTACHMENT: Tabled = Tabled {
                 "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
             ),
         }
+        check::formatted(spec.field("nodeName"), text::dns_subdomain, errors);
+        Rule::Text(text::dns_subdomain).check(source.field("persistentVolumeName"), errors);
+        attacher(spec.field("attacher"), errors);
     },
     immutable: &["spec"],
     status: true,
@@ -166,19 +203,21 @@ fn joined<'t>(texts: impl Iterator<Item = &'t str>, none: &str) -> Value {
 /// CSINodes.
 pub const CSI_NODE: Tabled = Tabled {
     rules: &[
-        ("spec.drivers[].name", Rule::RequiredText(driver)),
         ("spec.drivers[].nodeID", Rule::Required("")),
         ("spec.drivers[].allocatable.count", Rule::NotNegative),
     ],
     check: |root, errors| {
         let spec = root.field("spec");
-        check::unique(spec.field("drivers"), "name", errors);
+        let drivers = spec.field("drivers");
+        drivers.items().for_each(|driver| csi_driver(driver.field("name"), errors));
+        check::unique(drivers, "name", errors);
     },
     columns: &[
         (NAME, Cell::Name),
         (("Drivers", "integer", 0, "How many drivers the node has."), Cell::Count("spec.drivers")),
         (AGE, Cell::Age),
     ],
+    unserved: "rk stores CSINodes, but has no volumes by CSI yet",
     ..Tabled::PLAIN
 };
 
@@ -192,6 +231,7 @@ pub const CSI_STORAGE_CAPACITY: Tabled = Tabled {
         (("Capacity", "string", 0, "How much there is."), Cell::At("capacity")),
         (AGE, Cell::Age),
     ],
+    unserved: "rk stores CSIStorageCapacities, but places no pods by them yet",
     ..Tabled::PLAIN
 };
 

@@ -39,12 +39,16 @@ pub struct Tabled {
     pub defaults: &'static [(&'static str, Fallback)],
     /// What else stands there when the client left it out.
     pub complete: fn(&mut Value),
+    /// What the time of a write is put into; the old object is null on create.
+    pub stamp: fn(&mut Value, &Value, Context),
     /// What must hold.
     pub rules: &'static [(&'static str, Rule)],
     /// What must hold besides.
     pub check: fn(At<'_>, &mut Errors),
     /// Paths that an update may not change: `field is immutable`.
     pub immutable: &'static [&'static str],
+    /// What must hold of a new object besides.
+    pub check_create: fn(At<'_>, &mut Errors),
     /// What an update must satisfy besides.
     pub check_update: fn(At<'_>, &Value, &mut Errors),
     /// Whether there is a status that only its own writers change.
@@ -67,9 +71,11 @@ impl Tabled {
         name: text::dns_subdomain,
         defaults: &[],
         complete: |_| {},
+        stamp: |_, _, _| {},
         rules: &[],
         check: |_, _| {},
         immutable: &[],
+        check_create: |_, _| {},
         check_update: |_, _, _| {},
         status: false,
         generations: false,
@@ -78,6 +84,14 @@ impl Tabled {
         unserved: "",
         deprecation: None,
     };
+}
+
+impl Tabled {
+    /// What must hold of objects, be they new or not.
+    fn always(&self, root: At<'_>, errors: &mut Errors) {
+        check::apply(self.rules, root, errors);
+        (self.check)(root, errors);
+    }
 }
 
 /// The value at a path of field names.
@@ -116,14 +130,16 @@ impl Rules for Tabled {
         (self.complete)(object);
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: Context) {
+    fn prepare_create(&self, object: &mut Value, context: Context) {
+        (self.stamp)(object, &Value::Null, context);
         if self.status {
             object.set("status", Value::object());
             self.default(object);
         }
     }
 
-    fn prepare_update(&self, object: &mut Value, old: &Value, _context: Context) {
+    fn prepare_update(&self, object: &mut Value, old: &Value, context: Context) {
+        (self.stamp)(object, old, context);
         match old.get("status") {
             _ if !self.status => {}
             Value::Null => object.set("status", Value::object()),
@@ -133,13 +149,13 @@ impl Rules for Tabled {
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let root = At::root(object);
-        check::apply(self.rules, root, errors);
-        (self.check)(root, errors);
+        self.always(root, errors);
+        (self.check_create)(root, errors);
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        self.validate(object, errors);
         let root = At::root(object);
+        self.always(root, errors);
         for path in self.immutable {
             root.descend(path, &mut |now| check::immutable(now, at(old, path), errors));
         }

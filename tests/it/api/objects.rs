@@ -221,7 +221,9 @@ spec:
   reinvocationPolicy: Never
   matchConstraints:
     resourceRules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [x]}]
-  mutations: [{patchType: JSONPatch, jsonPatch: {expression: "[]"}}]
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch: {expression: "[JSONPatch{op: 'remove', path: '/metadata/labels/a'}]"}
 ---
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicyBinding

@@ -28,6 +28,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	_ "k8s.io/kubernetes/pkg/apis/admissionregistration/install"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install"
 	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
 	"k8s.io/kubernetes/pkg/apis/batch"
@@ -35,14 +36,23 @@ import (
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	_ "k8s.io/kubernetes/pkg/apis/node/install"
 	_ "k8s.io/kubernetes/pkg/apis/policy/install"
+	_ "k8s.io/kubernetes/pkg/apis/resource/install"
 	_ "k8s.io/kubernetes/pkg/apis/scheduling/install"
+	_ "k8s.io/kubernetes/pkg/apis/storage/install"
 	"k8s.io/kubernetes/pkg/printers"
 	printersinternal "k8s.io/kubernetes/pkg/printers/internalversion"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/mutatingadmissionpolicy"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/mutatingadmissionpolicybinding"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/mutatingwebhookconfiguration"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/validatingadmissionpolicy"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/validatingadmissionpolicybinding"
+	"k8s.io/kubernetes/pkg/registry/admissionregistration/validatingwebhookconfiguration"
 	"k8s.io/kubernetes/pkg/registry/apps/controllerrevision"
 	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
 	"k8s.io/kubernetes/pkg/registry/apps/deployment"
 	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
 	"k8s.io/kubernetes/pkg/registry/apps/statefulset"
+	"k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler"
 	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
 	"k8s.io/kubernetes/pkg/registry/core/limitrange"
@@ -52,7 +62,11 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
 	"k8s.io/kubernetes/pkg/registry/node/runtimeclass"
 	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
+	"k8s.io/kubernetes/pkg/registry/resource/resourceclaim"
+	"k8s.io/kubernetes/pkg/registry/resource/resourceclaimtemplate"
+	"k8s.io/kubernetes/pkg/registry/resource/resourceslice"
 	"k8s.io/kubernetes/pkg/registry/scheduling/priorityclass"
+	"k8s.io/kubernetes/pkg/registry/storage/volumeattachment"
 )
 
 // The time at which rows are made; it is that of the test.
@@ -91,6 +105,20 @@ var kinds = map[string]kind{
 	"RuntimeClass":          {"runtimeclasses", runtimeclass.Strategy, nil},
 	"PodDisruptionBudget":   {"poddisruptionbudgets", poddisruptionbudget.Strategy, poddisruptionbudget.StatusStrategy},
 	"PriorityClass":         {"priorityclasses", priorityclass.Strategy, nil},
+
+	"HorizontalPodAutoscaler": {"horizontalpodautoscalers", horizontalpodautoscaler.Strategy, horizontalpodautoscaler.StatusStrategy},
+	"VolumeAttachment":        {"volumeattachments", volumeattachment.Strategy, volumeattachment.StatusStrategy},
+
+	"ResourceClaim":         {"resourceclaims", resourceclaim.NewStrategy(nil, nil), nil},
+	"ResourceClaimTemplate": {"resourceclaimtemplates", resourceclaimtemplate.NewStrategy(nil), nil},
+	"ResourceSlice":         {"resourceslices", resourceslice.Strategy, nil},
+
+	"MutatingAdmissionPolicy":          {"mutatingadmissionpolicies", mutatingadmissionpolicy.NewStrategy(nil, nil), nil},
+	"MutatingAdmissionPolicyBinding":   {"mutatingadmissionpolicybindings", mutatingadmissionpolicybinding.NewStrategy(nil, nil, nil), nil},
+	"MutatingWebhookConfiguration":     {"mutatingwebhookconfigurations", mutatingwebhookconfiguration.Strategy, nil},
+	"ValidatingAdmissionPolicy":        {"validatingadmissionpolicies", validatingadmissionpolicy.NewStrategy(nil, nil), nil},
+	"ValidatingAdmissionPolicyBinding": {"validatingadmissionpolicybindings", validatingadmissionpolicybinding.NewStrategy(nil, nil, nil), nil},
+	"ValidatingWebhookConfiguration":   {"validatingwebhookconfigurations", validatingwebhookconfiguration.Strategy, nil},
 }
 
 func decode(raw json.RawMessage) (runtime.Object, *schema.GroupVersionKind, error) {
