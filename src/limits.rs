@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+// store
+/// How long a data directory that is in use is waited for: a process that a killed server was just
+/// starting holds it for milliseconds.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
 // history
 
 /// Bytes of recent events that are kept for watchers. Ten writes of 3 kB a second for five minutes

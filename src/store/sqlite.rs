@@ -2,10 +2,10 @@
 //!
 //! Each value is stored once, without its revision, which stands in a column of its own.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
@@ -174,10 +174,31 @@ fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     let file = options.open(directory.join("lock")).map_err(unusable)?;
-    match file.try_lock() {
+    match patiently(&file) {
         Ok(()) => Ok(Lock(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
-        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// Locks a file. A server that was killed may have been starting a process: that holds a copy of
+/// the lock until it runs its own program, so a lock that is taken is waited for, if not for long.
+fn patiently(file: &File) -> Result<(), TryLockError> {
+    let (Err(TryLockError::WouldBlock), Ok(copy)) = (file.try_lock(), file.try_clone()) else {
+        return file.try_lock();
+    };
+    let (tell, locked) = mpsc::sync_channel(0);
+    let waiter = move || {
+        let waited = copy.lock();
+        // Nobody waits any more: it is not for us.
+        if tell.send(()).is_err() && waited.is_ok() {
+            let _ = copy.unlock();
+        }
+    };
+    std::thread::Builder::new().spawn(waiter).map_err(TryLockError::Error)?;
+    match locked.recv_timeout(limits::LOCK_PATIENCE) {
+        Ok(()) => file.try_lock(),
+        Err(_) => Err(TryLockError::WouldBlock),
     }
 }
 

@@ -267,6 +267,12 @@ const NO_SOURCE: [&str; 9] = [
     "volumeMode",
 ];
 
+/// Modes are told at their list, as upstream does.
+fn access_modes(list: At<'_>, errors: &mut Errors) {
+    let unknown = list.value().items().iter().filter(|mode| !ACCESS_MODES.contains(&mode.str()));
+    unknown.for_each(|mode| errors.not_supported(list, mode, ACCESS_MODES));
+}
+
 /// PersistentVolumes.
 pub const PERSISTENT_VOLUME: Tabled = Tabled {
     defaults: &[
@@ -274,10 +280,12 @@ pub const PERSISTENT_VOLUME: Tabled = Tabled {
         ("status.phase", Fallback::Text("Pending")),
         ("spec.persistentVolumeReclaimPolicy", Fallback::Text("Retain")),
         ("spec.volumeMode", Fallback::Text("Filesystem")),
+        ("spec.hostPath.type", Fallback::TextIfAbsent("")),
     ],
     rules: &[
         ("spec.accessModes", Rule::Required("")),
-        ("spec.accessModes[]", Rule::OneOf(ACCESS_MODES)),
+        ("spec.accessModes", Rule::Each(access_modes)),
+        ("spec.hostPath?.path", Rule::Required("")),
         ("spec.persistentVolumeReclaimPolicy", Rule::OneOf(RECLAIM)),
         ("spec.volumeMode", Rule::OneOf(VOLUME_MODES)),
         ("spec.storageClassName", Rule::Text(text::dns_subdomain)),
@@ -285,10 +293,11 @@ pub const PERSISTENT_VOLUME: Tabled = Tabled {
     check: |root, errors| {
         let spec = root.field("spec");
         let capacity = spec.field("capacity");
-        match capacity.get("storage") {
-            _ if capacity.is_empty() => errors.required(capacity, ""),
-            Value::Null => errors.not_supported(capacity, &capacity, &["storage"]),
-            _ => {}
+        if capacity.is_empty() {
+            errors.required(capacity, "");
+        }
+        if capacity.get("storage").is_null() {
+            errors.not_supported(capacity, &capacity, &["storage"]);
         }
         let sources = spec.fields().filter(|(name, _)| !NO_SOURCE.contains(name)).count();
         if sources == 0 {
@@ -374,16 +383,16 @@ pub const PERSISTENT_VOLUME_CLAIM: Tabled = Tabled {
     ],
     rules: &[
         ("spec.accessModes", Rule::Required("at least 1 access mode is required")),
-        ("spec.accessModes[]", Rule::OneOf(ACCESS_MODES)),
+        ("spec.accessModes", Rule::Each(access_modes)),
         ("spec.volumeMode", Rule::OneOf(VOLUME_MODES)),
         ("spec.storageClassName", Rule::Text(text::dns_subdomain)),
     ],
     check: |root, errors| {
         let spec = root.field("spec");
         let resources = spec.field("resources");
-        let requests = resources.field("requests");
-        if requests.get("storage").is_null() {
-            errors.required(requests.key("storage"), "");
+        if resources.at(&["requests", "storage"]).is_null() {
+            // Upstream leaves the requests out of the path.
+            errors.required(resources.key("storage"), "");
         }
     },
     check_update: |root, old, errors| {

@@ -44,7 +44,32 @@ static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(\d+[smhd]){1,2}$")
 /// The lines of an output, without what means nothing.
 pub fn lines(output: &str) -> Vec<String> {
     let told = output.lines().filter(|line| !is_progress(line));
-    told.map(line).collect()
+    let mut lines: Vec<String> = told.map(line).collect();
+    if let Some(title) = lines.windows(2).position(|pair| pair == ["Data", "===="]) {
+        sort_data(&mut lines[title + 2..]);
+    }
+    lines
+}
+
+/// Old kubectl tells the keys of a ConfigMap in any order: `KEY:`, a rule, and what it holds.
+fn sort_data(lines: &mut [String]) {
+    let is_key = |at: usize| lines.get(at + 1).is_some_and(|rule| rule == "----");
+    let end = lines.iter().position(|line| line == "BinaryData").unwrap_or(lines.len());
+    let starts: Vec<usize> = (0..end).filter(|at| is_key(*at)).collect();
+    let Some(first) = starts.first().copied() else { return };
+    let ends = starts[1..].iter().copied().chain([end]);
+    let ranges = starts.iter().copied().zip(ends);
+    let mut blocks: Vec<Vec<String>> = ranges.map(|(at, to)| lines[at..to].to_vec()).collect();
+    // The last has an empty line more.
+    for block in &mut blocks {
+        while block.last().is_some_and(String::is_empty) {
+            block.pop();
+        }
+    }
+    blocks.sort();
+    let mut sorted = blocks.concat();
+    sorted.resize(end - first, String::new());
+    lines[first..end].clone_from_slice(&sorted);
 }
 
 /// How far a rollout was when it was looked at is a matter of speed.

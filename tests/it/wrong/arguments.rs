@@ -17,6 +17,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("tls-san", "a_b!", "\"a_b!\" is neither an address nor a name"),
     ("write-kubeconfig", "relative", "\"relative\" is not an absolute path"),
     ("write-kubeconfig-mode", "999", "\"999\" is not an octal mode such as 600"),
+    ("kube-apiserver-arg", "bogus=1", "bogus"),
     ("token", "K10abc", "the token is not whole"),
     ("token-file", "/nowhere/token", "cannot read /nowhere/token: No such file"),
     ("disable-agent", "perhaps", "neither true nor false"),
