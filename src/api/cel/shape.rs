@@ -272,12 +272,17 @@ fn size(schema: &Value, key: &str) -> Option<u64> {
 /// Words that are reserved for the grammar itself.
 const WORDS: [&str; 4] = ["true", "false", "null", "in"];
 
+/// Whether the grammar has a name for itself, so that nothing else can be called so.
+pub fn is_word(name: &str) -> bool {
+    WORDS.contains(&name) || RESERVED.contains(&name)
+}
+
 /// The name by which expressions know a field; none for names that cannot be written.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if WORDS.contains(&name) || RESERVED.contains(&name) {
+    if is_word(name) {
         return Some(format!("__{name}__"));
     }
     let mut out = String::with_capacity(name.len());

@@ -2,6 +2,7 @@
 
 use super::expressions::{Access, Expression, Variables, environment, kept, patch};
 use super::matching::{conditions, match_resources, no_deletion, param_kind};
+use crate::api::cel::shape;
 use crate::api::cel::types::Type;
 use crate::api::kinds::check::{self, At};
 use crate::api::kinds::text;
@@ -13,30 +14,6 @@ const ANNOTATIONS_MAX: usize = 20;
 /// How long an expression may be that makes one.
 const ANNOTATION_BYTES_MAX: usize = 5 * 1024;
 const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
-/// Words that no variable can be called.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// Checks a `ValidatingAdmissionPolicy`.
 pub(super) fn validating(root: At<'_>, errors: &mut Errors) {
@@ -113,7 +90,7 @@ fn variables(spec: At<'_>, params: bool, before: Variables, errors: &mut Errors)
 fn is_identifier(name: &str) -> bool {
     let starts = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic());
     let goes_on = name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-    starts && goes_on && !RESERVED.contains(&name)
+    starts && goes_on && !shape::is_word(name)
 }
 
 fn validation(at: At<'_>, params: bool, known: &Variables, errors: &mut Errors) {
