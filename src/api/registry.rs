@@ -157,8 +157,11 @@ pub trait Rules: Send + Sync {
     /// Before a create: drops what clients may not set (status, where there is the subresource).
     fn prepare_create(&self, _object: &mut Value, _context: Context) {}
 
-    /// Before a create, once the object has its name and UID: what is made of them.
-    fn identify(&self, _object: &mut Value) {}
+    /// Before a create, once the object has its name and UID: what is made of them. Says whether
+    /// anything was, so that defaults may follow from it.
+    fn identify(&self, _object: &mut Value) -> bool {
+        false
+    }
 
     /// Before an update of the main resource: restores what it may not change (status).
     fn prepare_update(&self, _object: &mut Value, _old: &Value, _context: Context) {}

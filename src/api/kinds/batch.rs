@@ -64,10 +64,12 @@ impl Rules for Job {
         object.set("status", Value::object());
     }
 
-    fn identify(&self, object: &mut Value) {
-        if !object.at(&["spec", "manualSelector"]).is_true() {
+    fn identify(&self, object: &mut Value) -> bool {
+        let generates = !object.at(&["spec", "manualSelector"]).is_true();
+        if generates {
             generate_selector(object);
         }
+        generates
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value, _context: Context) {

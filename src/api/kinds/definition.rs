@@ -158,9 +158,9 @@ fn served_versions(spec: &Value) -> String {
     labels.join(",")
 }
 
-/// Whether a condition of a definition is true.
-pub fn is_true(definition: &Value, condition: &str) -> bool {
-    let conditions = definition.at(&["status", "conditions"]).items();
+/// Whether a condition of an object is true.
+pub fn is_true(object: &Value, condition: &str) -> bool {
+    let conditions = object.at(&["status", "conditions"]).items();
     let found = conditions.iter().find(|c| c.get("type").str() == condition);
     found.is_some_and(|condition| condition.get("status").str() == "True")
 }

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::scattered;
+use crate::api::kinds::definition::is_true;
 use crate::api::meta::GroupResource;
 use crate::api::tree::Value;
 use crate::history::History;
@@ -28,7 +29,8 @@ impl Supply {
     pub(super) fn of(history: &History, own: Ipv4Net) -> Self {
         let snapshot = history.snapshot(&GroupResource::new(GROUP, "servicecidrs"));
         let ready = snapshot.iter().filter(|range| !range.header.deleting);
-        let trees = ready.filter_map(|range| range.tree().ok()).filter(is_ready);
+        let trees =
+            ready.filter_map(|range| range.tree().ok()).filter(|range| is_true(range, "Ready"));
         let others = trees.flat_map(|range| nets(&range)).filter(|net| *net != own);
         let addresses = history.snapshot(&GroupResource::new(GROUP, "ipaddresses"));
         let by_users = addresses.iter().map(|address| &address.header);
@@ -83,11 +85,6 @@ impl Supply {
     fn is_free(&self, taken: &HashSet<u32>, address: u32) -> bool {
         !taken.contains(&address) && !self.reserved.contains(&address)
     }
-}
-
-fn is_ready(range: &Value) -> bool {
-    let conditions = range.at(&["status", "conditions"]).items();
-    conditions.iter().any(|c| c.get("type").str() == "Ready" && c.get("status").str() == "True")
 }
 
 fn nets(range: &Value) -> Vec<Ipv4Net> {

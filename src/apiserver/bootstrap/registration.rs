@@ -4,7 +4,7 @@
 use super::object;
 use crate::api::tree::Value;
 
-/// The priority of a group among groups, and of a version in it, where that is not 15.
+/// Group and version, with the priority of the group among groups and of the version in it.
 const PRIORITIES: &[(&str, &str, i64, i64)] = &[
     ("", "v1", 18_000, 1),
     ("apps", "v1", 17_800, 15),

@@ -92,9 +92,10 @@ impl Engine {
     ) -> Result<Answer, Status> {
         let resource = &*ask.resource;
         let ask = ask.named(object.name());
-        resource.rules.identify(&mut object);
-        // As it will be read: defaults may follow from what was made last.
-        resource.rules.default(&mut object);
+        if resource.rules.identify(&mut object) {
+            // As it will be read: defaults may follow from what was made last.
+            resource.rules.default(&mut object);
+        }
         validate(&ask, &object)?;
         let create = Operation::Create;
         warnings.extend(self.admit(&ask, create, &mut object, None, options).await?);
