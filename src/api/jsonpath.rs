@@ -337,7 +337,7 @@ impl<'t> Parser<'t> {
     fn operand(&mut self) -> Result<Operand, String> {
         self.spaces();
         if self.rest.starts_with(['\'', '"']) {
-            return self.quoted().map(|text| Operand::Literal(Value::Str(text)));
+            return self.quoted().map(|text| Operand::Literal(text.into()));
         }
         if self.eat("@") {
             let mut steps = Vec::new();

@@ -150,7 +150,7 @@ fn merge(object: Value, patch: &Value) -> Value {
                     }
                     Some(inner) if !inner.is_null() => *inner = merge(inner.take(), change),
                     _ => {
-                        object.insert(key.to_owned(), without_nulls(change));
+                        object.insert(key, without_nulls(change));
                     }
                 }
             }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 mod map;
 pub use map::Map;
 
+/// The text of a key or a string: up to 24 bytes, as most are, stand in the value itself.
+pub type Text = compact_str::CompactString;
+
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Value {
@@ -26,7 +29,7 @@ pub enum Value {
     /// Any other number.
     Float(f64),
     /// A string.
-    Str(String),
+    Str(Text),
     /// A list.
     Array(Vec<Value>),
     /// A map.
@@ -253,15 +256,16 @@ from! {
     u32 => |v| Self::Int(v.into()),
     i64 => |v| Self::Int(v),
     f64 => |v| Self::Float(v),
-    &str => |v| Self::Str(v.to_owned()),
-    String => |v| Self::Str(v),
+    &str => |v| Self::Str(Text::new(v)),
+    String => |v| Self::Str(v.into()),
+    Text => |v| Self::Str(v),
     Vec<Value> => |v| Self::Array(v),
     Map => |v| Self::Object(v),
 }
 
 impl<const N: usize> From<[(&str, Value); N]> for Value {
     fn from(fields: [(&str, Value); N]) -> Self {
-        Self::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+        Self::Object(fields.into_iter().collect())
     }
 }
 
@@ -343,11 +347,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
-        Ok(Value::Str(v.to_owned()))
+        Ok(Value::Str(Text::new(v)))
     }
 
     fn visit_string<E>(self, v: String) -> Result<Value, E> {
-        Ok(Value::Str(v))
+        Ok(Value::Str(v.into()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
@@ -359,7 +363,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut fields: Vec<(String, Value)> = Vec::new();
+        let mut fields: Vec<(Text, Value)> = Vec::new();
         while let Some(field) = access.next_entry()? {
             fields.push(field);
         }

@@ -146,7 +146,7 @@ fn switch(text: &str) -> Option<bool> {
 /// A key's value as the flag takes it.
 fn texts(flag: &Flag, value: &Value) -> Result<Vec<String>, String> {
     let one = |value: &Value| match value {
-        Value::Str(text) => Ok(text.clone()),
+        Value::Str(text) => Ok(text.to_string()),
         Value::Float(_) if value.as_int().is_none() => {
             Err(format!("{value} is read as a number: write it in quotes"))
         }

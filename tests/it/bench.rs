@@ -12,6 +12,7 @@ use crate::guestbook::IMAGES;
 use crate::harness::Cluster;
 use crate::readme;
 
+mod allocations;
 mod crowd;
 mod figures;
 mod idle;
@@ -124,5 +125,6 @@ fn crowd(report: &mut Report, exe: &str) {
     cluster.kubectl("wait --for=create sa/default --timeout=60s").ok();
     report.add([cluster.machine.run(|| crowd::pods(&target, pid))]);
     report.add([cluster.machine.run(|| crowd::patches(&target))]);
+    report.add(allocations::measure());
     report.add(cluster.machine.run(|| crowd::lists(&target, pid)));
 }

@@ -1,9 +1,7 @@
 //! JSON text to trees. Grammar, leniency and error texts are those of Go's `encoding/json`, which
 //! clients know: invalid UTF-8 and lone surrogates become U+FFFD, nothing may follow the value.
 
-use std::borrow::Cow;
-
-use super::source::{Number, Source, Token};
+use super::source::{Number, Piece, Source, Token};
 use super::{Decoded, Error, scalar, typed};
 use crate::api::schema::Schema;
 
@@ -111,14 +109,14 @@ impl<'s> Parser<'s> {
     }
 
     /// A string, the opening quote being at the present place.
-    fn string(&mut self) -> Result<Cow<'s, str>, Error> {
+    fn string(&mut self) -> Result<Piece<'s>, Error> {
         self.at += 1;
         let start = self.at;
         self.plain()?;
         if self.peek() == Some(b'"') {
             let plain = &self.text[start..self.at];
             self.at += 1;
-            return Ok(scalar::text(plain));
+            return Ok(scalar::text(plain).into());
         }
         let mut out = self.text[start..self.at].to_vec();
         loop {
@@ -133,7 +131,7 @@ impl<'s> Parser<'s> {
             }
         }
         self.at += 1;
-        Ok(Cow::Owned(scalar::text(&out).into_owned()))
+        Ok(Piece::Own(scalar::text(&out).into()))
     }
 
     /// Passes what needs no treatment, up to a quote or an escape.
@@ -246,7 +244,7 @@ impl<'s> Source<'s> for Parser<'s> {
         }
     }
 
-    fn key(&mut self, first: bool) -> Result<Option<Cow<'s, str>>, Error> {
+    fn key(&mut self, first: bool) -> Result<Option<Piece<'s>>, Error> {
         match self.peek_solid() {
             Some(b'}') => {
                 self.at += 1;

@@ -47,7 +47,7 @@ pub(super) fn decode<'a>(node: Node<'a>, token: &Token<'_>) -> Result<Value, Ref
         (Kind::SchemaOrBool, _) => own(Err("boolean or JSON schema expected".to_owned())),
         // Decoders of their own that silently take these for nothing.
         (Kind::SchemaOrArray | Kind::SchemaOrStrings, _) => Ok(Value::Null),
-        (Kind::IntOrString, Token::Str(text)) => Ok(Value::Str(text.as_ref().to_owned())),
+        (Kind::IntOrString, Token::Str(text)) => Ok((&**text).into()),
         (Kind::IntOrString, Token::Number(number)) if int32(*number).is_some() => {
             Ok(int32(*number).unwrap_or_default())
         }
@@ -68,7 +68,7 @@ pub(super) fn decode<'a>(node: Node<'a>, token: &Token<'_>) -> Result<Value, Ref
 fn plain(kind: Kind, token: &Token<'_>) -> Option<Value> {
     match (kind, token) {
         (Kind::Bool, Token::Bool(bool)) => Some(Value::Bool(*bool)),
-        (Kind::String, Token::Str(text)) => Some(Value::Str(text.as_ref().to_owned())),
+        (Kind::String, Token::Str(text)) => Some((&**text).into()),
         (Kind::Int32, Token::Number(number)) => int32(*number),
         (Kind::Int64, Token::Number(number)) => int64(*number),
         (Kind::Float, Token::Number(number)) => match number.value() {
@@ -124,14 +124,14 @@ pub(super) fn byte(token: &Token<'_>) -> Result<u8, String> {
 
 /// Bytes as text.
 pub(super) fn pack(bytes: &[u8]) -> Value {
-    Value::Str(STANDARD.encode(bytes))
+    STANDARD.encode(bytes).into()
 }
 
 /// Base64, padded; line breaks are ignored as Go does.
 fn bytes(text: &str) -> Result<Value, String> {
     let packed: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     match STANDARD.decode(&packed) {
-        Ok(_) => Ok(Value::Str(String::from_utf8(packed).unwrap_or_default())),
+        Ok(_) => Ok(String::from_utf8(packed).unwrap_or_default().into()),
         Err(error) => {
             let at = match error {
                 base64::DecodeError::InvalidByte(at, _)
@@ -151,7 +151,7 @@ fn quantity(token: &Token<'_>) -> Result<Value, String> {
         _ => String::new(),
     };
     text.parse::<Quantity>()
-        .map(|quantity| Value::Str(quantity.to_string()))
+        .map(|quantity| quantity.to_string().into())
         .map_err(|error| error.to_string())
 }
 

@@ -1,9 +1,46 @@
 //! Where a decoder takes values from: a text that is being parsed, or a tree that is taken apart.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use super::Error;
-use crate::api::tree::{Map, Value};
+use crate::api::tree::{Map, Text, Value};
+
+/// A text: lent by what is being parsed, or taken out of a tree.
+#[derive(Debug)]
+pub(super) enum Piece<'s> {
+    Lent(&'s str),
+    Own(Text),
+}
+
+impl Piece<'_> {
+    pub(super) fn into_text(self) -> Text {
+        match self {
+            Piece::Lent(text) => Text::new(text),
+            Piece::Own(text) => text,
+        }
+    }
+}
+
+impl<'s> From<Cow<'s, str>> for Piece<'s> {
+    fn from(text: Cow<'s, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Piece::Lent(text),
+            Cow::Owned(text) => Piece::Own(text.into()),
+        }
+    }
+}
+
+impl Deref for Piece<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Piece::Lent(text) => text,
+            Piece::Own(text) => text,
+        }
+    }
+}
 
 /// The begin of a value; of lists and objects the content is asked for afterwards.
 #[derive(Debug)]
@@ -11,7 +48,7 @@ pub(super) enum Token<'s> {
     Null,
     Bool(bool),
     Number(Number<'s>),
-    Str(Cow<'s, str>),
+    Str(Piece<'s>),
     Array,
     Object,
 }
@@ -54,7 +91,7 @@ pub(super) trait Source<'s> {
     /// Whether another item follows in the list.
     fn item(&mut self, first: bool) -> Result<bool, Error>;
     /// The next key of the object.
-    fn key(&mut self, first: bool) -> Result<Option<Cow<'s, str>>, Error>;
+    fn key(&mut self, first: bool) -> Result<Option<Piece<'s>>, Error>;
     /// After the last value: nothing may follow.
     fn end(&mut self) -> Result<(), Error>;
 }
@@ -84,7 +121,7 @@ impl Source<'static> for Tree {
             Value::Bool(bool) => Token::Bool(bool),
             Value::Int(int) => Token::Number(Number::Int(int)),
             Value::Float(float) => Token::Number(Number::Float(float)),
-            Value::Str(text) => Token::Str(Cow::Owned(text)),
+            Value::Str(text) => Token::Str(Piece::Own(text)),
             Value::Array(items) => {
                 self.open.push(Rest::Array(items.into_iter()));
                 Token::Array
@@ -107,12 +144,12 @@ impl Source<'static> for Tree {
         Ok(false)
     }
 
-    fn key(&mut self, _first: bool) -> Result<Option<Cow<'static, str>>, Error> {
+    fn key(&mut self, _first: bool) -> Result<Option<Piece<'static>>, Error> {
         if let Some(Rest::Object(fields)) = self.open.last_mut()
             && let Some((key, value)) = fields.next()
         {
             self.next = value;
-            return Ok(Some(Cow::Owned(key)));
+            return Ok(Some(Piece::Own(key)));
         }
         self.open.pop();
         Ok(None)

@@ -22,7 +22,7 @@ const PARTS: [(&str, usize); 11] = [
 /// `metav1.Time` in canonical text: UTC, whole seconds. The zero time is null.
 pub(super) fn time(text: &str) -> Result<Value, String> {
     let time = parse(text, false)?;
-    Ok(if is_zero(time) { Value::Null } else { Value::Str(format(time.as_second())) })
+    Ok(if is_zero(time) { Value::Null } else { format(time.as_second()).into() })
 }
 
 /// `metav1.MicroTime` in canonical text: UTC, six digits of fraction. The zero time is null.
@@ -32,7 +32,7 @@ pub(super) fn micro(text: &str) -> Result<Value, String> {
     Ok(if is_zero(time) {
         Value::Null
     } else {
-        Value::Str(format_micro(micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000)))
+        format_micro(micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000)).into()
     })
 }
 
@@ -53,8 +53,8 @@ pub(super) fn from_timestamp(seconds: i64, nanos: i64, micro: bool) -> Result<Va
     }
     Ok(match (seconds, nanos) {
         (ZERO_SECONDS, 0) => Value::Null,
-        _ if micro => Value::Str(format_micro(seconds, nanos / 1000)),
-        _ => Value::Str(format(seconds)),
+        _ if micro => format_micro(seconds, nanos / 1000).into(),
+        _ => format(seconds).into(),
     })
 }
 
@@ -135,7 +135,7 @@ fn out_of_range(text: &str) -> &'static str {
 
 /// `metav1.Duration` in canonical text, `1h30m0s`.
 pub(super) fn duration(text: &str) -> Result<Value, String> {
-    parse_duration(text).map(|nanos| Value::Str(format_duration(nanos)))
+    parse_duration(text).map(|nanos| format_duration(nanos).into())
 }
 
 const UNITS: [(&str, i128); 8] = [

@@ -1,12 +1,12 @@
 //! The walk over a value and its type at once: checks, cleans and completes what is decoded.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt::Write;
 
-use super::source::{Source, Token};
+use super::source::{Piece, Source, Token};
 use super::{Decoded, Error, scalar};
 use crate::api::schema::{Field, Kind, Node, Type};
-use crate::api::tree::{Map, Value};
+use crate::api::tree::{Map, Text, Value};
 use crate::limits;
 
 /// Decodes one whole value of the type `node`.
@@ -15,7 +15,7 @@ pub(super) fn decode<'s>(source: impl Source<'s>, node: Node<'_>) -> Result<Deco
         source,
         path: String::new(),
         go_path: String::new(),
-        go_struct: String::new(),
+        go_struct: "",
         findings: Vec::new(),
         wrong_type: None,
         ended: None,
@@ -30,14 +30,14 @@ pub(super) fn decode<'s>(source: impl Source<'s>, node: Node<'_>) -> Result<Deco
     }
 }
 
-struct Walk<S> {
+struct Walk<'n, S> {
     source: S,
     /// Where the walk is: `spec.containers[0].name`.
     path: String,
     /// Where it is as Go's JSON errors say it, without indices and map keys.
     go_path: String,
     /// The Go struct whose field is being decoded, `ContainerPort`.
-    go_struct: String,
+    go_struct: &'n str,
     findings: Vec<String>,
     /// The first value of the wrong type; the rest is still read, since a syntax error is told
     /// rather than it.
@@ -51,9 +51,9 @@ struct Walk<S> {
 /// The fields of an object that is being read, in their order. Of duplicates the last wins.
 #[derive(Default)]
 struct Entries {
-    list: Vec<(String, Value)>,
+    list: Vec<(Text, Value)>,
     /// All keys, once there are too many to look through.
-    keys: Option<HashSet<String>>,
+    keys: Option<HashSet<Text>>,
 }
 
 impl Entries {
@@ -70,7 +70,7 @@ impl Entries {
         }
     }
 
-    fn push(&mut self, key: String, value: Value) {
+    fn push(&mut self, key: Text, value: Value) {
         if let Some(keys) = &mut self.keys {
             keys.insert(key.clone());
         }
@@ -82,12 +82,13 @@ impl Entries {
     }
 }
 
-impl<'s, S: Source<'s>> Walk<S> {
+impl<'n, 's, S: Source<'s>> Walk<'n, S> {
     /// Reads a value. Null stands for null, for what is of the wrong type, and for what is empty.
-    fn value(&mut self, node: Node<'_>) -> Result<Value, Error> {
+    fn value(&mut self, node: Node<'n>) -> Result<Value, Error> {
         let token = self.token()?;
         match (node.kind(), token) {
             (_, Token::Null) => Ok(Value::Null),
+            (Kind::String, Token::Str(text)) => Ok(text.into_text().into()),
             (Kind::Any, token) => self.any(token, true),
             (Kind::Json | Kind::RawExtension | Kind::FieldsV1, token) => self.any(token, false),
             (Kind::Struct, Token::Object) => self.object(node),
@@ -123,7 +124,7 @@ impl<'s, S: Source<'s>> Walk<S> {
         result
     }
 
-    fn scalar(&mut self, node: Node<'_>, token: Token<'s>) -> Result<Value, Error> {
+    fn scalar(&mut self, node: Node<'n>, token: Token<'s>) -> Result<Value, Error> {
         let refused = match scalar::decode(node, &token) {
             Ok(value) => return Ok(value),
             Err(refused) => refused,
@@ -186,7 +187,7 @@ impl<'s, S: Source<'s>> Walk<S> {
         let mut items = Vec::new();
         let behind = self.path.len();
         while self.source.item(items.is_empty())? {
-            self.path.push_str(&format!("[{}]", items.len()));
+            let _ = write!(self.path, "[{}]", items.len());
             items.push(self.deeper(&mut read)?);
             self.path.truncate(behind);
         }
@@ -199,7 +200,7 @@ impl<'s, S: Source<'s>> Walk<S> {
             Token::Null => Value::Null,
             Token::Bool(bool) => Value::Bool(bool),
             Token::Number(number) => number.value(),
-            Token::Str(text) => Value::Str(text.into_owned()),
+            Token::Str(text) => text.into_text().into(),
             Token::Array => self.items(|walk| {
                 let token = walk.token()?;
                 walk.any(token, strict)
@@ -209,7 +210,7 @@ impl<'s, S: Source<'s>> Walk<S> {
                 let mut first = true;
                 while let Some(key) = self.source.key(std::mem::take(&mut first))? {
                     let value = self.any_entry(&key, strict, &mut entries)?;
-                    entries.push(key.into_owned(), value);
+                    entries.push(key.into_text(), value);
                 }
                 Value::Object(entries.into_map())
             }
@@ -236,7 +237,7 @@ impl<'s, S: Source<'s>> Walk<S> {
         self.any(token, false).map(drop)
     }
 
-    fn list(&mut self, node: Node<'_>) -> Result<Value, Error> {
+    fn list(&mut self, node: Node<'n>) -> Result<Value, Error> {
         let Some(elem) = node.elem() else { return self.any(Token::Array, true) };
         self.items(|walk| {
             let value = walk.value(elem)?;
@@ -261,7 +262,7 @@ impl<'s, S: Source<'s>> Walk<S> {
         Ok(scalar::pack(&bytes))
     }
 
-    fn map(&mut self, node: Node<'_>) -> Result<Value, Error> {
+    fn map(&mut self, node: Node<'n>) -> Result<Value, Error> {
         let Some(elem) = node.elem() else { return self.any(Token::Object, true) };
         let mut entries = Entries::default();
         let mut first = true;
@@ -270,14 +271,14 @@ impl<'s, S: Source<'s>> Walk<S> {
                 self.find("duplicate", &key);
             }
             let value = self.at_key(&key, |walk| walk.value(elem))?;
-            entries.push(key.into_owned(), entry_or_zero(elem, value));
+            entries.push(key.into_text(), entry_or_zero(elem, value));
         }
         Ok(Value::Object(entries.into_map()))
     }
 
-    fn object(&mut self, node: Node<'_>) -> Result<Value, Error> {
+    fn object(&mut self, node: Node<'n>) -> Result<Value, Error> {
         let Some(ty) = node.fields_type() else { return self.any(Token::Object, true) };
-        let outer = std::mem::take(&mut self.go_struct);
+        let outer = self.go_struct;
         let mut entries = Entries::default();
         let mut first = true;
         while let Some(key) = self.source.key(std::mem::take(&mut first))? {
@@ -285,7 +286,7 @@ impl<'s, S: Source<'s>> Walk<S> {
                 Some(field) => self.field(ty, field, key, &mut entries)?,
                 None if node.preserves_unknown() => {
                     let value = self.any_entry(&key, true, &mut entries)?;
-                    entries.push(key.into_owned(), value);
+                    entries.push(key.into_text(), value);
                 }
                 None => {
                     self.find("unknown", &key);
@@ -305,17 +306,17 @@ impl<'s, S: Source<'s>> Walk<S> {
     /// Reads the value of a known field.
     fn field(
         &mut self,
-        ty: Type<'_>,
-        field: Field<'_>,
-        key: Cow<'s, str>,
+        ty: Type<'n>,
+        field: Field<'n>,
+        key: Piece<'s>,
         entries: &mut Entries,
     ) -> Result<(), Error> {
         if entries.contains(&key) {
             self.find("duplicate", &key);
         }
-        ty.short_name().clone_into(&mut self.go_struct);
+        self.go_struct = ty.short_name();
         let behind = self.go_path.len();
-        for part in ty.inlined_through(field).into_iter().chain([key.as_ref()]) {
+        for part in ty.inlined_through(field).into_iter().chain([&*key]) {
             if !self.go_path.is_empty() {
                 self.go_path.push('.');
             }
@@ -324,7 +325,7 @@ impl<'s, S: Source<'s>> Walk<S> {
         let node = field.node();
         let value = self.at_key(&key, |walk| walk.value(node))?;
         self.go_path.truncate(behind);
-        entries.push(key.into_owned(), value);
+        entries.push(key.into_text(), value);
         Ok(())
     }
 
@@ -360,7 +361,7 @@ pub(super) fn or_zero(node: Node<'_>, value: Value) -> Value {
 /// not tell none from empty ones here.
 pub(super) fn entry_or_zero(node: Node<'_>, value: Value) -> Value {
     match (value, node.kind()) {
-        (Value::Null, Kind::Bytes) => Value::Str(String::new()),
+        (Value::Null, Kind::Bytes) => "".into(),
         (Value::Null, Kind::List) if node.is_wrapped() => Value::Array(Vec::new()),
         (value, _) => or_zero(node, value),
     }
@@ -371,9 +372,9 @@ fn zero(node: Node<'_>) -> Value {
     match node.kind() {
         Kind::Bool => Value::Bool(false),
         Kind::Int32 | Kind::Int64 | Kind::IntOrString | Kind::Float => Value::Int(0),
-        Kind::String => Value::Str(String::new()),
-        Kind::Quantity => Value::Str("0".to_owned()),
-        Kind::Duration => Value::Str("0s".to_owned()),
+        Kind::String => "".into(),
+        Kind::Quantity => "0".into(),
+        Kind::Duration => "0s".into(),
         Kind::Struct => {
             let mut map = Map::new();
             if let Some(ty) = node.fields_type() {
@@ -395,7 +396,7 @@ pub(super) fn fill(map: &mut Map, ty: Type<'_>) -> usize {
             && let Some(value) = when_absent(field)
         {
             added += count(&value);
-            map.insert(field.name().to_owned(), value);
+            map.insert(field.name(), value);
         }
     }
     added

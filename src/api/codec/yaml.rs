@@ -137,11 +137,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Str(text.to_owned()))
+        Ok(text.into())
     }
 
     fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Str(text))
+        Ok(text.into())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
@@ -157,7 +157,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some((Node(key), Node(value))) = access.next_entry()? {
             let key = match key {
                 Value::Str(key) => key,
-                Value::Bool(_) | Value::Int(_) | Value::Float(_) => key.to_string(),
+                Value::Bool(_) | Value::Int(_) | Value::Float(_) => key.to_string().into(),
                 key => {
                     let kind = key.kind_name();
                     return Err(A::Error::custom(format!("unsupported map key of type: {kind}")));

@@ -135,7 +135,8 @@ pub fn refuse(table: &[Row], spec: At<'_>, errors: &mut Errors) {
         match path.strip_prefix("each.") {
             None => spec.descend(path, &mut refuse),
             Some(rest) => {
-                EACH.iter().for_each(|list| spec.descend(&format!("{list}.{rest}"), &mut refuse))
+                let mut each = |item: At<'_>| item.descend(rest, &mut refuse);
+                EACH.iter().for_each(|list| spec.descend(list, &mut each));
             }
         }
     }
@@ -146,6 +147,7 @@ fn is_honoured(value: &Value, honoured: &[&str]) -> bool {
         Value::Null => true,
         Value::Str(text) if text.is_empty() => true,
         Value::Array(items) if items.is_empty() => true,
+        Value::Str(text) => honoured.iter().any(|json| json.trim_matches('"') == text),
         value => {
             let text = value.to_string();
             honoured.contains(&text.as_str())

@@ -147,7 +147,7 @@ pub(super) fn go_text(value: &Value) -> String {
         Value::Bool(bool) => bool.to_string(),
         Value::Int(int) => int.to_string(),
         Value::Float(_) => value.to_string(),
-        Value::Str(text) => text.clone(),
+        Value::Str(text) => text.to_string(),
         Value::Array(items) => format!("[{}]", join(items.iter().map(go_text).collect())),
         Value::Object(fields) => {
             let field = |(key, value)| format!("{key}:{}", go_text(value));

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use super::Error;
 use super::order;
 use crate::api::schema::{Kind, Node, Schema};
-use crate::api::tree::{Map, Value};
+use crate::api::tree::{Map, Text, Value};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -40,7 +40,7 @@ fn merge_map(mut object: Map, mut patch: Map, node: Node<'_>) -> Result<Map, Err
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Map::new()),
             _ => {
-                patch.insert(DIRECTIVE.to_owned(), directive.clone());
+                patch.insert(DIRECTIVE, directive.clone());
                 Err(bad_directive(&directive, &Value::Object(patch)))
             }
         };
@@ -82,7 +82,7 @@ fn retain_keys(object: &mut Map, patch: &Map, retained: &Value) -> Result<(), Er
 }
 
 /// Merges one field of a patch into an object.
-fn merge_field(object: &mut Map, key: String, change: Value, node: Node<'_>) -> Result<(), Error> {
+fn merge_field(object: &mut Map, key: Text, change: Value, node: Node<'_>) -> Result<(), Error> {
     if change.is_null() {
         object.remove(&key);
         return Ok(());
@@ -315,7 +315,7 @@ fn merge_ordered_lists(object: &mut Map, patch: &mut Map, node: Node<'_>) -> Res
         // Objects without a merge key have no order to speak of: the empty key is refused.
         let key_of_items = if maps { Some(field.merge_key()) } else { None };
         let arranged = order::arrange(merged.items, &wanted, &merged.live, key_of_items)?;
-        object.insert(key.to_owned(), Value::Array(arranged));
+        object.insert(key, Value::Array(arranged));
         patch.remove(key);
     }
     Ok(())

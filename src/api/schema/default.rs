@@ -49,7 +49,7 @@ fn set_fields(fields: &mut Map, node: Node<'_>) {
                 Some(default)
                     if inner.is_structural() || field.is_pointer() || !default.is_empty() =>
                 {
-                    fields.insert(field.name().to_owned(), default);
+                    fields.insert(field.name(), default);
                 }
                 _ if inner.is_structural() => drop(fields.remove(field.name())),
                 _ => {}

@@ -1,12 +1,12 @@
 //! A map from field names to values: a vector sorted by key, smaller than any tree of nodes.
 
-use super::Value;
+use super::{Text, Value};
 
 /// Field names to values, in key order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Map {
     /// Sorted by key, each key once.
-    entries: Vec<(String, Value)>,
+    entries: Vec<(Text, Value)>,
 }
 
 impl Map {
@@ -47,14 +47,15 @@ impl Map {
     /// The value of `key`, made null where absent.
     pub fn entry(&mut self, key: &str) -> &mut Value {
         let at = self.find(key).unwrap_or_else(|at| {
-            self.entries.insert(at, (key.to_owned(), Value::Null));
+            self.entries.insert(at, (Text::new(key), Value::Null));
             at
         });
         &mut self.entries[at].1
     }
 
     /// Sets `key` and returns what it was.
-    pub fn insert(&mut self, key: String, value: Value) -> Option<Value> {
+    pub fn insert(&mut self, key: impl Into<Text>, value: Value) -> Option<Value> {
+        let key = key.into();
         match self.find(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.entries[at].1, value)),
             Err(at) => {
@@ -86,20 +87,23 @@ impl Map {
 }
 
 /// Sorts; of equal keys the last wins.
-impl FromIterator<(String, Value)> for Map {
-    fn from_iter<I: IntoIterator<Item = (String, Value)>>(fields: I) -> Self {
-        let mut entries: Vec<(String, Value)> = fields.into_iter().collect();
-        entries.reverse();
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        entries.dedup_by(|later, kept| later.0 == kept.0);
-        entries.shrink_to_fit();
+impl<K: Into<Text>> FromIterator<(K, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (K, Value)>>(fields: I) -> Self {
+        let fields = fields.into_iter().map(|(key, value)| (key.into(), value));
+        let mut entries: Vec<(Text, Value)> = fields.collect();
+        // What is read is mostly in order, since what is written is.
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            entries.reverse();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            entries.dedup_by(|later, kept| later.0 == kept.0);
+        }
         Self { entries }
     }
 }
 
 impl IntoIterator for Map {
-    type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type Item = (Text, Value);
+    type IntoIter = std::vec::IntoIter<(Text, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()

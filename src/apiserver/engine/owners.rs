@@ -153,18 +153,21 @@ fn keeps_owners(object: &mut Value, old: &Value) -> bool {
     true
 }
 
+/// The fields of an object but one.
+fn others<'v>(value: &'v Value, but: &'v str) -> impl Iterator<Item = (&'v str, &'v Value)> {
+    value.fields().filter(move |(key, _)| *key != but)
+}
+
 /// Whether two objects are equal, their owners aside.
 fn same_but_owners(a: &Value, b: &Value) -> bool {
-    fn others<'v>(value: &'v Value, but: &'v str) -> impl Iterator<Item = (&'v str, &'v Value)> {
-        value.fields().filter(move |(key, _)| *key != but)
-    }
     others(a.metadata(), MANAGED).eq(others(b.metadata(), MANAGED))
         && others(a, "metadata").eq(others(b, "metadata"))
 }
 
 /// Changes an object, but not its owners.
 pub(super) fn kept(object: &mut Value, change: impl FnOnce(&mut Value)) {
-    let owners = object.metadata().get(MANAGED).clone();
+    let metadata = object.get_mut("metadata");
+    let owners = metadata.map(|metadata| metadata.remove(MANAGED)).unwrap_or_default();
     change(object);
     match owners {
         Value::Null => forget(object),
@@ -185,13 +188,11 @@ pub(super) fn mark_cleared(object: &mut Value) {
 
 /// Takes back new times of owners where they are all that is new.
 pub(super) fn revert_times(object: &mut Value, old: &Value) {
-    let timeless = |entries: &Value| -> Vec<Value> {
-        let mut entries = entries.items().to_vec();
-        entries.iter_mut().for_each(|entry| drop(entry.remove("time")));
-        entries
-    };
     let (now, had) = (object.metadata().get(MANAGED), old.metadata().get(MANAGED));
-    if now != had && timeless(now) == timeless(had) && same_but_owners(object, old) {
+    let timeless = |(a, b): (&Value, &Value)| others(a, "time").eq(others(b, "time"));
+    let same =
+        now.items().len() == had.items().len() && now.items().iter().zip(had.items()).all(timeless);
+    if now != had && same && same_but_owners(object, old) {
         let had = had.clone();
         object.entry("metadata").set(MANAGED, had);
     }

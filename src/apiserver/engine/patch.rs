@@ -83,14 +83,20 @@ impl Engine {
     ) -> Result<Written, Status> {
         let (_, schema) = body_type(ask);
         let patched = |old: &Value, warnings: &mut Vec<String>| {
-            let mut value = patch.apply(old.clone(), &schema)?;
-            owners::mark_cleared(&mut value);
-            let mut decoded =
-                conform(value.clone(), &schema).map_err(|error| invalid_result(&value, &error))?;
+            let made = || {
+                let mut value = patch.apply(old.clone(), &schema)?;
+                owners::mark_cleared(&mut value);
+                Ok(value)
+            };
+            // What was made is made again where it must be shown: rarely, and it is large.
+            let invalid = |error| match made() {
+                Ok(value) => invalid_result(&value, &error),
+                Err(status) => status,
+            };
+            let mut decoded = conform(made()?, &schema).map_err(invalid)?;
             let findings = patch.findings().iter().cloned();
             decoded.findings = findings.chain(decoded.findings).collect();
-            let (value, found) =
-                decoded.accept(validation).map_err(|error| invalid_result(&value, &error))?;
+            let (value, found) = decoded.accept(validation).map_err(invalid)?;
             *warnings = found;
             Ok(value)
         };

@@ -139,22 +139,22 @@ impl Engine {
             return Ok(Some(Answer::Made(object)));
         }
         let revision = current.header.revision;
-        let write = if gone {
-            Write::Delete { key: ask.key(), revision }
+        let (write, last) = if gone {
+            (Write::Delete { key: ask.key(), revision }, Some(object))
         } else {
-            let stored = as_stored(resource, object.clone());
+            let stored = as_stored(resource, object);
             let fields = resource.rules.fields(&stored);
             let draft = Draft::new(ask.key(), stored, fields);
             let ttl = super::lifetime(&resource.storage);
-            Write::Put { draft, expect: Expect::Revision(revision), ttl }
+            (Write::Put { draft, expect: Expect::Revision(revision), ttl }, None)
         };
         let lazy = lazy(&resource.storage, &ask.namespace);
-        match self.commit_charged(write, charges, lazy).await {
-            Ok(_) if gone => Ok(Some(Answer::Made(object))),
-            Ok(stored) => Ok(Some(Answer::Stored(stored))),
-            Err(CommitError::Conflict { .. }) => Ok(None),
-            Err(CommitError::Refused { why, .. }) => Err(ask.forbidden(&why)),
-            Err(error) => Err(commit_failed(&error)),
+        match (self.commit_charged(write, charges, lazy).await, last) {
+            (Ok(_), Some(last)) => Ok(Some(Answer::Made(last))),
+            (Ok(stored), None) => Ok(Some(Answer::Stored(stored))),
+            (Err(CommitError::Conflict { .. }), _) => Ok(None),
+            (Err(CommitError::Refused { why, .. }), _) => Err(ask.forbidden(&why)),
+            (Err(error), _) => Err(commit_failed(&error)),
         }
     }
 }

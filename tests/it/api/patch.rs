@@ -52,12 +52,12 @@ fn random_patch(value: &Value, other: &Value, node: Node<'_>, dice: &mut Dice) -
         patch.insert(key.to_owned(), change);
     }
     if dice.roll(12) == 0 {
-        patch.insert("$patch".into(), (*dice.pick(&["replace", "delete", "merge"])).into());
+        patch.insert("$patch", (*dice.pick(&["replace", "delete", "merge"])).into());
     }
     if dice.roll(8) == 0 {
         let keys = fields.iter().map(|(key, _)| key).chain(patch.iter().map(|(key, _)| key));
         let keys: Vec<Value> = keys.filter(|_| dice.roll(10) > 0).map(Value::from).collect();
-        patch.insert("$retainKeys".into(), Value::Array(keys));
+        patch.insert("$retainKeys", Value::Array(keys));
     }
     Value::Object(patch)
 }

@@ -20,6 +20,8 @@ const LISTING: Duration = Duration::from_secs(10);
 const MAKERS: usize = 16;
 /// Patches that are timed.
 const PATCHES: usize = 2000;
+/// The variables of a pod of some 10 kB with its managed fields.
+pub const LARGE: usize = 60;
 /// Pods that are held.
 const PODS: usize = 5000;
 
@@ -75,16 +77,18 @@ pub fn lists(target: &Target, pid: i32) -> Vec<Figure> {
 pub fn patches(target: &Target) -> Figure {
     let path = format!("{SPACE}/pods");
     let mut connection = target.connect();
-    connection.create(&path, &pod("large", 60));
+    connection.create(&path, &pod("large", LARGE));
     let one = format!("{path}/large");
-    let times = (0..PATCHES).map(|number| {
-        let patch = format!(r#"{{"metadata":{{"annotations":{{"number":"{number}"}}}}}}"#);
-        timed(|| connection.merge(&one, &patch)).1
-    });
+    let times = (0..PATCHES).map(|number| timed(|| connection.merge(&one, &patch(number))).1);
     let times = times.collect();
     let size = connection.call("GET", &one, JSON, "").len();
     let what = format!("small PATCH of a pod of {} kB, median / p99", size / 1000);
     Figure::spread(what, times)
+}
+
+/// A small patch, which differs by its number.
+pub fn patch(number: usize) -> String {
+    format!(r#"{{"metadata":{{"annotations":{{"number":"{number}"}}}}}}"#)
 }
 
 /// Pods in memory.
@@ -97,7 +101,7 @@ pub fn pods(target: &Target, pid: i32) -> Figure {
 }
 
 /// A pod that nothing places, with so many variables.
-fn pod(name: &str, variables: usize) -> String {
+pub fn pod(name: &str, variables: usize) -> String {
     let variable = |number| {
         format!(
             r#"{{"name":"VARIABLE_{number}","value":"some value of ordinary length {number}"}}"#

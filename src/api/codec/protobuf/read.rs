@@ -126,7 +126,7 @@ impl Walk {
                 let value = Value::Float(raw.double(number)?);
                 value.as_int().map_or(value, Value::Int)
             }
-            Kind::String => Value::Str(raw.text(number)?),
+            Kind::String => raw.text(number)?.into(),
             Kind::Bytes => scalar::pack(raw.bytes(number)?),
             Kind::Struct => {
                 let mut object = match before {
@@ -175,7 +175,7 @@ impl Walk {
                     let before = inner.take();
                     inner = self.deeper(|walk| walk.value(schema, number, raw, before))?;
                 }
-                (2, Kind::SchemaOrStrings) => items.push(Value::Str(raw.text(number)?)),
+                (2, Kind::SchemaOrStrings) => items.push(raw.text(number)?.into()),
                 (2, _) => {
                     let item = self.deeper(|walk| walk.value(schema, number, raw, Value::Null))?;
                     items.push(item);
@@ -206,20 +206,20 @@ fn special(node: Node<'_>, message: &[u8]) -> Result<Value, Error> {
     let text = || scalar::text(bytes.unwrap_or_default()).into_owned();
     Ok(match node.kind() {
         Kind::Quantity => match bytes {
-            None => Value::Str("0".to_owned()),
+            None => "0".into(),
             Some(_) => {
                 let quantity: Quantity = text().parse().map_err(|e| Error::Type(format!("{e}")))?;
-                Value::Str(quantity.to_string())
+                quantity.to_string().into()
             }
         },
-        Kind::IntOrString if first == 1 => Value::Str(text()),
+        Kind::IntOrString if first == 1 => text().into(),
         #[allow(clippy::cast_possible_truncation, reason = "Go truncates 32-bit fields too")]
         Kind::IntOrString => Value::Int(i64::from(second as i32)),
         Kind::Time if message.is_empty() => Value::Null,
         Kind::MicroTime if message.is_empty() => Value::Null,
         Kind::Time => time_text::from_timestamp(first, 0, false).map_err(Error::Type)?,
         Kind::MicroTime => time_text::from_timestamp(first, second, true).map_err(Error::Type)?,
-        Kind::Duration => Value::Str(time_text::format_duration(first)),
+        Kind::Duration => time_text::format_duration(first).into(),
         _ => bytes.map_or(Ok(Value::Null), embedded)?,
     })
 }

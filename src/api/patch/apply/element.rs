@@ -14,10 +14,10 @@ use std::cmp::Ordering;
 
 use super::shape::{List, Relation};
 use crate::api::codec::quote;
-use crate::api::tree::Value;
+use crate::api::tree::{Text, Value};
 
 /// A step in its canonical text.
-pub(super) type Element = Box<str>;
+pub(super) type Element = Text;
 
 /// What the text of a step says.
 #[derive(Debug, PartialEq)]
@@ -34,7 +34,9 @@ pub(super) enum Step<'t> {
 
 /// The step to a field.
 pub(super) fn field(name: &str) -> Element {
-    ["f:", name].concat().into()
+    let mut text = Text::const_new("f:");
+    text.push_str(name);
+    text
 }
 
 /// The name of a field's step.
@@ -154,12 +156,25 @@ pub(super) fn parse(text: &str) -> Result<Option<Step<'_>>, String> {
 /// # Errors
 /// As [`parse`].
 pub(super) fn canonical(text: &str) -> Result<Option<Element>, String> {
+    if is_plain(text) {
+        return Ok(Some(text.into()));
+    }
     Ok(parse(text)?.map(|step| match step {
         Step::Field(_) => text.into(),
         Step::Key(key) => key_text(key.fields()),
         Step::Value(value) => ["v:", &value_text(&value)].concat().into(),
         Step::Index(index) => format!("i:{index}").into(),
     }))
+}
+
+/// Whether a text is surely canonical: a field, or one key whose name and value are plain, as nearly
+/// all are.
+fn is_plain(text: &str) -> bool {
+    let Some(pair) = text.strip_prefix("k:{\"") else { return text.starts_with("f:") };
+    let pair = pair.strip_suffix("\"}").and_then(|pair| pair.split_once("\":\""));
+    let plain =
+        |text: &str| text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_./".contains(&c));
+    pair.is_some_and(|(name, value)| plain(name) && plain(value))
 }
 
 /// Writes a step as messages show it: `.spec`, `[name="a"]`, `[="a"]`.

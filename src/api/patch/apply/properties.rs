@@ -12,7 +12,7 @@ fn json() -> impl Strategy<Value = Value> {
         Just(Value::Null),
         any::<bool>().prop_map(Value::Bool),
         (0..3_i64).prop_map(Value::Int),
-        "[ab<]{0,2}".prop_map(Value::Str),
+        "[ab<]{0,2}".prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 40, 4, |inner| {
         prop_oneof![

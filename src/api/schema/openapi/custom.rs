@@ -146,7 +146,7 @@ fn convert(schema: &Value, dialect: Dialect, texts: &Descriptions) -> Value {
             "required" if dialect == Dialect::V2 => required(schema),
             _ => value.clone(),
         };
-        out.insert(key.to_owned(), value);
+        out.insert(key, value);
     }
     let mut out = Value::Object(out);
     if out.get("required").items().is_empty() {

@@ -65,6 +65,9 @@ pub fn validate(pod: &Value, old: &Value, errors: &mut Errors) {
     }
     added_tolerations(spec, before, errors);
     removed_gates(spec, before, errors);
+    if spec.value() == before {
+        return;
+    }
     let munged = with_updatable(spec.value(), before);
     if munged != *before {
         let diff = differences("spec", before, &munged);
