@@ -4,6 +4,7 @@
 mod apply;
 mod codec;
 mod custom;
+mod fuzz;
 mod hammer;
 mod mirroring;
 mod mutate;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rk::api::tree::Value;
 use rk::util::clock;
 
-use super::mutate::{Dice, mutate};
+use super::mutate::{Dice, mutate, tear};
 use super::walk::caller::{Answer, Call, Caller, JSON};
 use super::walk::served;
 use super::walk::{SPACE, samples};
@@ -101,7 +101,7 @@ impl Hammer<'_> {
                 _ => (JSON, object.encode()),
             };
             if sends == PROTOBUF || self.dice.roll(3) == 0 {
-                self.tear(&mut body);
+                tear(&mut body, &mut self.dice);
             }
             let strict = *self.dice.pick(&["", "&fieldValidation=Strict", "&fieldValidation=Warn"]);
             let path = format!("{}?dryRun=All{strict}", kind.all);
@@ -113,30 +113,6 @@ impl Hammer<'_> {
     async fn packed(&self, kind: &Kind) -> Vec<u8> {
         let path = format!("{}/{}", kind.all, kind.name());
         self.caller.get_as(&path, PROTOBUF).await.body
-    }
-
-    /// Breaks bytes: some changed, some lost, some doubled, some nested deeply.
-    fn tear(&mut self, body: &mut Vec<u8>) {
-        if body.is_empty() {
-            return;
-        }
-        for _ in 0..=self.dice.roll(4) {
-            let at = self.dice.roll(body.len().max(1));
-            match self.dice.roll(6) {
-                0 => body.truncate(at),
-                1 => {
-                    let part = body.split_off(at);
-                    body.extend_from_slice(&part.clone());
-                    body.extend_from_slice(&part);
-                }
-                2 => body.splice(at..at, b"{\"a\":[".repeat(self.dice.roll(6000))).for_each(drop),
-                3 => {
-                    body.splice(at..at, self.dice.roll(1 << 30).to_string().bytes()).for_each(drop)
-                }
-                _ if at < body.len() => body[at] = self.dice.roll(256) as u8,
-                _ => {}
-            }
-        }
     }
 
     /// Patches of all types on objects that are there, and on their parts.
@@ -152,7 +128,7 @@ impl Hammer<'_> {
             mutate(&mut patch, &mut self.dice);
             let mut body = patch.encode();
             if self.dice.roll(5) == 0 {
-                self.tear(&mut body);
+                tear(&mut body, &mut self.dice);
             }
             let force = *self.dice.pick(&["", "&force=true"]);
             let force = if sends == PATCH_TYPES[3] { force } else { "" };

@@ -78,3 +78,25 @@ fn change(value: &mut Value, steps: usize, dice: &mut Dice) {
         value => *value = odd,
     }
 }
+
+/// Breaks bytes: some changed, some lost, some doubled, some nested deeply.
+pub fn tear(body: &mut Vec<u8>, dice: &mut Dice) {
+    if body.is_empty() {
+        return;
+    }
+    for _ in 0..=dice.roll(4) {
+        let at = dice.roll(body.len().max(1));
+        match dice.roll(6) {
+            0 => body.truncate(at),
+            1 => {
+                let part = body.split_off(at);
+                body.extend_from_slice(&part.clone());
+                body.extend_from_slice(&part);
+            }
+            2 => body.splice(at..at, b"{\"a\":[".repeat(dice.roll(6000))).for_each(drop),
+            3 => body.splice(at..at, dice.roll(1 << 30).to_string().bytes()).for_each(drop),
+            _ if at < body.len() => body[at] = dice.roll(256) as u8,
+            _ => {}
+        }
+    }
+}
