@@ -70,6 +70,9 @@ pub struct Decoded {
     pub value: Value,
     /// `unknown field "spec.foo"`, `duplicate field "spec.bar"`, in the order of the text.
     pub findings: Vec<String>,
+    /// The paths of lists and maps that were given but empty, and how they were written. They are
+    /// not in the object; only an error may want to show them.
+    pub empties: Vec<(String, &'static str)>,
 }
 
 impl Decoded {

@@ -157,6 +157,11 @@ pub trait Rules: Send + Sync {
     /// Before a create: drops what clients may not set (status, where there is the subresource).
     fn prepare_create(&self, _object: &mut Value, _context: Context) {}
 
+    /// Whether a new object without any name gets a random one.
+    fn names_the_nameless(&self) -> bool {
+        false
+    }
+
     /// Before a create, once the object has its name and UID: what is made of them. Says whether
     /// anything was, so that defaults may follow from it.
     fn identify(&self, _object: &mut Value) -> bool {
@@ -172,6 +177,9 @@ pub trait Rules: Send + Sync {
     fn prepare_subresource(&self, subresource: &str, object: &mut Value, old: &Value) {
         default_subresource(subresource, object, old);
     }
+
+    /// After that: what the time of the write is put into.
+    fn stamp_subresource(&self, _object: &mut Value, _old: &Value, _context: Context) {}
 
     /// What an object must satisfy on create. Metadata has been checked already.
     fn validate(&self, _object: &Value, _errors: &mut Errors) {}
@@ -205,6 +213,11 @@ pub trait Rules: Send + Sync {
     /// strategy does not (namespaces, nodes, services, leases, ...) say so.
     fn counts_generations(&self, object: &Value) -> bool {
         !object.get("spec").is_null()
+    }
+
+    /// Whether new objects have a generation. Of a few kinds the first change brings it.
+    fn begins_generations(&self, object: &Value) -> bool {
+        self.counts_generations(object)
     }
 
     /// Whether a change between two objects raises `metadata.generation`. The default: anything
@@ -289,6 +302,9 @@ pub trait Rules: Send + Sync {
     fn columns(&self) -> Vec<Column> {
         name_and_age()
     }
+
+    /// Takes from the metadata that goes with a row of a Table what only versions outside add.
+    fn row_metadata(&self, _metadata: &mut Value) {}
 
     /// The cells of one row, as many as there are columns.
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
@@ -466,6 +482,11 @@ impl Errors {
         self.push("FieldValueInvalid", field, message);
     }
 
+    /// `Invalid value: x: why`, where the value is shown in another form than its own.
+    pub fn invalid_as(&mut self, field: impl Into<String>, shown: &str, why: &str) {
+        self.push("FieldValueInvalid", field, format!("Invalid value: {shown}: {why}"));
+    }
+
     /// `Invalid value: why`, where the value is too long to be shown.
     pub fn invalid_unshown(&mut self, field: impl Into<String>, why: &str) {
         self.push("FieldValueInvalid", field, format!("Invalid value: {why}"));
@@ -473,7 +494,8 @@ impl Errors {
 
     /// `Forbidden: why`.
     pub fn forbidden(&mut self, field: impl Into<String>, why: &str) {
-        self.push("FieldValueForbidden", field, format!("Forbidden: {why}"));
+        let colon = if why.is_empty() { "" } else { ": " };
+        self.push("FieldValueForbidden", field, format!("Forbidden{colon}{why}"));
     }
 
     /// `Duplicate value: "x"`.

@@ -1,5 +1,7 @@
 //! Errors as Kubernetes answers them: `meta/v1.Status`, with upstream's reasons and wording.
 
+use std::collections::HashSet;
+
 use super::tree::Value;
 
 /// An API error. Its text is the `Status` message that clients see and sometimes match.
@@ -157,7 +159,10 @@ impl Status {
     }
 
     /// 422: the object does not satisfy its kind's rules. `kind` is the kind, as Kubernetes has it.
-    pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
+    /// What is said twice is told once.
+    pub fn invalid(group: &str, kind: &str, name: &str, mut causes: Vec<Cause>) -> Self {
+        let mut told = HashSet::new();
+        causes.retain(|cause| told.insert((cause.field.clone(), cause.message.clone())));
         let list: Vec<String> =
             causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let errors = match list.as_slice() {
@@ -170,6 +175,29 @@ impl Status {
             details.causes = causes;
         }
         status
+    }
+
+    /// Shows lists and maps as empty in field errors where the client gave empty ones: in an object
+    /// they are as if absent. `empties` are their paths and how they are written.
+    #[must_use]
+    pub fn showing(self, empties: &[(String, &'static str)]) -> Self {
+        let Some(details) = self.details.as_deref().filter(|_| self.code == 422) else {
+            return self;
+        };
+        let mut causes = details.causes.clone();
+        for cause in &mut causes {
+            let given = empties.iter().find(|(path, _)| *path == cause.field);
+            for what in ["Invalid value: ", "Unsupported value: "] {
+                let rest = cause.message.strip_prefix(what).and_then(|m| m.strip_prefix("null"));
+                if let (Some((_, form)), Some(rest)) = (given, rest) {
+                    cause.message = format!("{what}{form}{rest}");
+                }
+            }
+        }
+        if causes == details.causes {
+            return self;
+        }
+        Self::invalid(&details.group, &details.kind, &details.name, causes)
     }
 
     /// 429 with the seconds after which to try again.
@@ -355,6 +383,29 @@ fn known_reason(reason: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cause(field: &str, message: &str) -> Cause {
+        Cause { reason: "FieldValueInvalid", message: message.into(), field: field.into() }
+    }
+
+    #[test]
+    fn what_is_said_twice_is_told_once() {
+        let causes = vec![cause("a", "x"), cause("a", "x"), cause("b", "x")];
+        let status = Status::invalid("", "Pod", "p", causes);
+        assert_eq!(status.message, r#"Pod "p" is invalid: [a: x, b: x]"#);
+        assert_eq!(status.details.unwrap().causes.len(), 2);
+    }
+
+    #[test]
+    fn what_was_given_empty_is_shown_empty() {
+        let causes =
+            vec![cause("a", "Invalid value: null: why"), cause("b", "Invalid value: null")];
+        let status = Status::invalid("", "Pod", "p", causes);
+        let shown = status.clone().showing(&[("a".to_owned(), "{}"), ("c".to_owned(), "[]")]);
+        let wanted = r#"Pod "p" is invalid: [a: Invalid value: {}: why, b: Invalid value: null]"#;
+        assert_eq!(shown.message, wanted);
+        assert_eq!(status.clone().showing(&[]), status);
+    }
 
     #[test]
     fn worded_as_upstream() {

@@ -44,6 +44,18 @@ fn findings_are_warnings_or_refusals() {
 }
 
 #[test]
+fn what_is_dropped_as_empty_is_noted() {
+    let text = r#"{"metadata":{"labels":{},"name":"x"},"spec":{"template":{"spec":{"containers":[],
+        "nodeSelector":{"a":"b"}}},"strategy":{}}}"#;
+    let decoded = json::decode(text.as_bytes(), &deployment()).unwrap();
+    let wanted = [("metadata.labels", "{}"), ("spec.template.spec.containers", "[]")];
+    let noted: Vec<(&str, &str)> =
+        decoded.empties.iter().map(|(path, form)| (path.as_str(), *form)).collect();
+    assert_eq!(noted, wanted);
+    assert!(decoded.value.get("metadata").get("labels").is_null());
+}
+
+#[test]
 fn wrong_types_are_told_as_go_tells_them() {
     assert_eq!(
         error(r#"{"spec":{"replicas":"3"}}"#),

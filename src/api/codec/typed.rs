@@ -17,6 +17,7 @@ pub(super) fn decode<'s>(source: impl Source<'s>, node: Node<'_>) -> Result<Deco
         go_path: String::new(),
         go_struct: "",
         findings: Vec::new(),
+        empties: Vec::new(),
         wrong_type: None,
         ended: None,
         depth: 0,
@@ -26,7 +27,7 @@ pub(super) fn decode<'s>(source: impl Source<'s>, node: Node<'_>) -> Result<Deco
     walk.source.end()?;
     match walk.ended.or(walk.wrong_type) {
         Some(error) => Err(error),
-        None => Ok(Decoded { value, findings: walk.findings }),
+        None => Ok(Decoded { value, findings: walk.findings, empties: walk.empties }),
     }
 }
 
@@ -39,6 +40,8 @@ struct Walk<'n, S> {
     /// The Go struct whose field is being decoded, `ContainerPort`.
     go_struct: &'n str,
     findings: Vec<String>,
+    /// Lists and maps that are there but empty.
+    empties: Vec<(String, &'static str)>,
     /// The first value of the wrong type; the rest is still read, since a syntax error is told
     /// rather than it.
     wrong_type: Option<Error>,
@@ -323,10 +326,26 @@ impl<'n, 's, S: Source<'s>> Walk<'n, S> {
             self.go_path.push_str(part);
         }
         let node = field.node();
-        let value = self.at_key(&key, |walk| walk.value(node))?;
+        let value = self.at_key(&key, |walk| {
+            let value = walk.value(node)?;
+            walk.note_empty(node, &value);
+            Ok(value)
+        })?;
         self.go_path.truncate(behind);
         entries.push(key.into_text(), value);
         Ok(())
+    }
+
+    /// Notes a list or map that is dropped because it is empty.
+    fn note_empty(&mut self, node: Node<'_>, value: &Value) {
+        let form = match value {
+            Value::Array(items) if items.is_empty() => "[]",
+            Value::Object(map) if map.is_empty() && node.kind() == Kind::Map => "{}",
+            _ => return,
+        };
+        if !node.is_structural() && self.empties.len() < limits::FINDINGS_MAX {
+            self.empties.push((self.path.clone(), form));
+        }
     }
 
     /// A `JSONSchemaProps` where a type with its own decoder expects one: no findings in it.

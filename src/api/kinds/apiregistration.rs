@@ -10,7 +10,8 @@ use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
 use super::text;
 use crate::api::meta::Meta;
-use crate::api::registry::Errors;
+use crate::api::registry::{Context, Errors};
+use crate::api::time;
 use crate::api::tree::Value;
 
 /// APIServices.
@@ -23,6 +24,7 @@ pub const API_SERVICE: Tabled = Tabled {
     ],
     check: service,
     status: true,
+    begin,
     columns: &[
         (NAME, Cell::Name),
         (("Service", "string", 0, "Who serves it."), Cell::Made(server)),
@@ -32,6 +34,21 @@ pub const API_SERVICE: Tabled = Tabled {
     unserved: "rk stores APIServices, but passes no requests on to their services yet",
     ..Tabled::PLAIN
 };
+
+/// What rk serves itself is there at once.
+fn begin(object: &mut Value, context: Context) {
+    if !object.at(&["spec", "service"]).is_null() {
+        return;
+    }
+    let condition = Value::from([
+        ("type", "Available".into()),
+        ("status", "True".into()),
+        ("lastTransitionTime", time::format(context.now).into()),
+        ("reason", "Local".into()),
+        ("message", "Local APIServices are always available".into()),
+    ]);
+    object.entry("status").set("conditions", vec![condition]);
+}
 
 fn service(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
@@ -93,5 +110,24 @@ fn available(object: &Value) -> Value {
         None => "Unknown".into(),
         Some(("True", _)) => "True".into(),
         Some((status, reason)) => format!("{status} ({reason})").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::registry::Rules;
+
+    #[test]
+    fn what_is_served_here_is_available_at_once() {
+        let context = Context { now: crate::util::clock::now() };
+        let shown = |spec: &str| {
+            let text = format!(r#"{{"metadata":{{"name":"v1.a"}},"spec":{spec}}}"#);
+            let mut object = Value::parse(text.as_bytes()).unwrap();
+            API_SERVICE.prepare_create(&mut object, context);
+            available(&object).str().to_owned()
+        };
+        assert_eq!(shown("{}"), "True");
+        assert_eq!(shown(r#"{"service":{"name":"a","namespace":"b"}}"#), "Unknown");
     }
 }

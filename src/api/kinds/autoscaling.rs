@@ -22,6 +22,7 @@ pub const V2: Tabled = Tabled {
     defaults: &[
         ("spec.minReplicas", Fallback::NumberIfAbsent(1)),
         ("status.desiredReplicas", Fallback::NumberIfAbsent(0)),
+        ("status.currentMetrics", Fallback::Null),
     ],
     complete,
     check: rules::check,
@@ -230,6 +231,10 @@ impl Rules for V1 {
 
     fn columns(&self) -> Vec<Column> {
         V2.columns()
+    }
+
+    fn row_metadata(&self, metadata: &mut Value) {
+        v1::forget(metadata);
     }
 
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {

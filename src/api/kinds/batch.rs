@@ -344,7 +344,6 @@ impl Rules for CronJob {
 
 fn cron_spec(object: &Value, zone_is_new: bool, errors: &mut Errors) {
     const RULES: &[(&str, Rule)] = &[
-        ("schedule", Rule::Required("")),
         ("schedule", Rule::Each(schedule)),
         ("startingDeadlineSeconds", Rule::NotNegative),
         ("concurrencyPolicy", Rule::RequiredOneOf(&["Allow", "Forbid", "Replace"])),
@@ -367,6 +366,8 @@ fn cron_spec(object: &Value, zone_is_new: bool, errors: &mut Errors) {
     if manual.is_true() {
         errors.not_supported(manual, &manual, &["nil", "false"]);
     }
+    // Upstream's newer validators, whose this is, come last.
+    check::required(spec.field("schedule"), "", errors);
 }
 
 fn schedule(at: At<'_>, errors: &mut Errors) {

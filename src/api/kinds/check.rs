@@ -215,6 +215,14 @@ pub fn formatted(at: At<'_>, format: Format, errors: &mut Errors) {
     }
 }
 
+/// The same as one fault, where upstream tells all that is wrong with a text at once.
+pub fn formatted_as_one(at: At<'_>, format: Format, errors: &mut Errors) {
+    let faults = format(at.str());
+    if !faults.is_empty() {
+        errors.invalid(at, &at.str().into(), &faults.join(","));
+    }
+}
+
 /// Reports a value that differs from the stored one.
 pub fn immutable(at: At<'_>, old: &Value, errors: &mut Errors) {
     if *at.value() != *old {

@@ -4,13 +4,11 @@
 
 mod rules;
 mod structural;
-
-use std::collections::BTreeSet;
+mod versions;
 
 use super::check::{self, At, Rule, required};
 use super::text::{self, Format};
 use super::{not_yet, table};
-use crate::api::jsonpath::Path;
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules};
 use crate::api::time;
@@ -31,22 +29,22 @@ impl Rules for Definition {
         let kind = names.get("kind").str().to_owned();
         for (key, made) in [("singular", kind.to_lowercase()), ("listKind", format!("{kind}List"))]
         {
-            if names.get(key).is_empty() {
+            if names.get(key).is_empty() && !kind.is_empty() {
                 names.set(key, made);
             }
         }
-        if spec.at(&["conversion", "strategy"]).is_empty() {
+        if spec.get("conversion").is_null() {
             spec.entry("conversion").set("strategy", "None");
         }
     }
 
     fn prepare_create(&self, object: &mut Value, _context: Context) {
         let nothing = Value::from([("kind", "".into()), ("plural", "".into())]);
-        let stored: Vec<Value> = storage_version(object).into_iter().map(Into::into).collect();
+        let stored = storage_version(object).map(|version| vec![Value::from(version)]);
         let status = Value::from([
             ("conditions", Value::Null),
             ("acceptedNames", nothing),
-            ("storedVersions", stored.into()),
+            ("storedVersions", stored.map_or(Value::Null, Into::into)),
         ]);
         object.set("status", status);
     }
@@ -63,11 +61,13 @@ impl Rules for Definition {
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
-        whole(object, &Value::Null, errors);
+        named(object, errors);
+        spec_of(object, &Value::Null, errors);
+        surroundings(object, errors);
     }
 
     fn validate_update(&self, object: &Value, old: &Value, errors: &mut Errors) {
-        whole(object, old, errors);
+        spec_of(object, old, errors);
         let root = At::root(object);
         let spec = root.field("spec");
         if is_established(old) {
@@ -78,7 +78,7 @@ impl Rules for Definition {
         check::immutable(spec.field("group"), old.at(&["spec", "group"]), errors);
         let (now, before) = (spec.field("names"), old.at(&["spec", "names"]));
         check::immutable(now.field("plural"), before.get("plural"), errors);
-        kept_versions(root, errors);
+        surroundings(object, errors);
     }
 
     /// A deletion waits for the loop that removes the definition's objects.
@@ -126,21 +126,36 @@ impl Rules for Definition {
 }
 
 /// What a definition must satisfy; schemas that an update leaves as they were are not judged anew.
-fn whole(object: &Value, old: &Value, errors: &mut Errors) {
+fn spec_of(object: &Value, old: &Value, errors: &mut Errors) {
     let root = At::root(object);
     let spec = root.field("spec");
-    named(root, spec, errors);
-    approved(root, spec, errors);
     group(spec.field("group"), errors);
-    check::one_of(spec.field("scope"), &["Cluster", "Namespaced"], errors);
-    names(spec.field("names"), errors);
-    versions(spec.field("versions"), old.at(&["spec", "versions"]), errors);
+    Rule::RequiredOneOf(&["Cluster", "Namespaced"]).check(spec.field("scope"), errors);
+    let (now, before) = (spec.field("versions"), old.at(&["spec", "versions"]));
+    versions::check(now, before, errors);
+    versions::first_name(now.value().items(), errors);
+    let names = spec.field("names");
+    for name in ["plural", "singular", "kind", "listKind"] {
+        required(names.field(name), "", errors);
+    }
+    self::names(names, errors);
+    versions::check_shared(now.value().items(), before, errors);
+    let conversion = spec.field("conversion");
+    Rule::RequiredOneOf(&["None", "Webhook"]).check(conversion.field("strategy"), errors);
+}
+
+/// What must hold beside the spec and before it: the status, and what needs an approval.
+fn surroundings(object: &Value, errors: &mut Errors) {
+    let root = At::root(object);
+    let (spec, status) = (root.field("spec"), root.field("status"));
+    names(status.field("acceptedNames"), errors);
+    stored_versions(spec, status.field("storedVersions"), errors);
+    approved(root, spec, errors);
     if spec.get("preserveUnknownFields").is_true() {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
                    spec.versions[*].schema instead";
         errors.invalid(spec.field("preserveUnknownFields"), &true.into(), why);
     }
-    check::one_of(spec.field("conversion").field("strategy"), &["None", "Webhook"], errors);
     not_yet::refuse(not_yet::DEFINITION, spec, errors);
 }
 
@@ -176,12 +191,13 @@ fn storage_version(object: &Value) -> Option<String> {
     stored.map(|version| version.get("name").str().to_owned())
 }
 
-fn named(root: At<'_>, spec: At<'_>, errors: &mut Errors) {
+fn named(object: &Value, errors: &mut Errors) {
+    let spec = object.get("spec");
     let wanted = format!("{}.{}", spec.at(&["names", "plural"]).str(), spec.get("group").str());
-    let metadata = root.field("metadata");
-    let name = metadata.field("name");
-    if name.str() != wanted {
-        errors.invalid(name, &name, "must be spec.names.plural+\".\"+spec.group");
+    let name = object.name();
+    if !name.is_empty() && name != wanted {
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        errors.invalid("metadata.name", &name.into(), why);
     }
 }
 
@@ -214,20 +230,26 @@ fn group(at: At<'_>, errors: &mut Errors) {
     if !required(at, "", errors) {
         return;
     }
-    check::formatted(at, text::dns_subdomain, errors);
-    if !at.str().contains('.') {
+    let before = errors.len();
+    check::formatted_as_one(at, text::dns_subdomain, errors);
+    if errors.len() == before && !at.str().contains('.') {
         errors.invalid(at, &at, "should be a domain with at least one dot");
     }
 }
 
 /// Kinds are labels but for their capitals.
 fn kind(name: &str) -> Vec<String> {
-    let faults = text::dns_1035_label(&name.to_lowercase()).into_iter();
-    faults
-        .map(|fault| format!("may have mixed case, but should otherwise match: {fault}"))
-        .collect()
+    let faults = text::dns_1035_label(&name.to_lowercase());
+    match faults.is_empty() {
+        true => faults,
+        false => {
+            let faults = faults.join(",");
+            vec![format!("may have mixed case, but should otherwise match: {faults}")]
+        }
+    }
 }
 
+/// The names that a definition asks for or has got, where they are there.
 fn names(at: At<'_>, errors: &mut Errors) {
     const NAMES: [(&str, Format); 4] = [
         ("plural", text::dns_1035_label),
@@ -236,166 +258,40 @@ fn names(at: At<'_>, errors: &mut Errors) {
         ("listKind", kind),
     ];
     for (name, format) in NAMES {
-        Rule::RequiredText(format).check(at.field(name), errors);
+        let name = at.field(name);
+        if !name.is_empty() {
+            check::formatted_as_one(name, format, errors);
+        }
     }
+    let labels = |list: &str, errors: &mut Errors| {
+        let list = at.field(list);
+        list.items().for_each(|item| {
+            check::formatted_as_one(item, text::dns_1035_label, errors);
+        });
+    };
+    labels("shortNames", errors);
     let list = at.field("listKind");
     if !list.is_empty() && list.value() == at.get("kind") {
         errors.invalid(list, &list, "kind and listKind may not be the same");
     }
-    for texts in ["shortNames", "categories"] {
-        at.field(texts)
-            .items()
-            .for_each(|item| check::formatted(item, text::dns_1035_label, errors));
-    }
-}
-
-fn versions(at: At<'_>, old: &Value, errors: &mut Errors) {
-    let all = at.value().items();
-    for version in at.items() {
-        check::formatted(version.field("name"), text::dns_1035_label, errors);
-        one_version(version, errors);
-    }
-    let schemas: Vec<&Value> = all.iter().map(open_api).collect();
-    match schemas.first() {
-        // Upstream keeps one schema for all versions apart from them, and so names its place.
-        Some(one) if !one.is_null() && schemas.iter().all(|schema| schema == one) => {
-            schema(At::path("spec.validation.openAPIV3Schema", one), old, errors);
-        }
-        _ => {
-            for version in at.items() {
-                let parent = version.field("schema");
-                schema(parent.field("openAPIV3Schema"), old, errors);
-            }
-        }
-    }
-    let names: BTreeSet<&str> = all.iter().map(|version| version.get("name").str()).collect();
-    if names.len() < all.len() {
-        errors.invalid(at, &at, "must contain unique version names");
-    }
-    if all.iter().filter(|version| version.get("storage").is_true()).count() != 1 {
-        errors.invalid(at, &at, "must have exactly one version marked as storage version");
-    }
-}
-
-fn open_api(version: &Value) -> &Value {
-    version.at(&["schema", "openAPIV3Schema"])
-}
-
-/// What a version's schema must satisfy, and then its rules; `old` are the versions before.
-fn schema(at: At<'_>, old: &Value, errors: &mut Errors) {
-    let before = errors.len();
-    structural::check(at, errors);
-    let known = old.items().iter().any(|version| open_api(version) == at.value());
-    if !known && errors.len() == before {
-        rules::check(at, errors);
-    }
-}
-
-fn one_version(version: At<'_>, errors: &mut Errors) {
-    let parent = version.field("schema");
-    if open_api(version.value()).is_null() {
-        errors.required(parent.field("openAPIV3Schema"), "schemas are required");
-    }
-    if !version.get("deprecationWarning").is_null() && !version.get("deprecated").is_true() {
-        let at = version.field("deprecationWarning");
-        errors.invalid(at, &at, "can only be set for deprecated versions");
-    }
-    let subresources = version.field("subresources");
-    if !subresources.get("scale").is_null() {
-        scale(subresources.field("scale"), errors);
-    }
-    selectable(version, errors);
-    version.field("additionalPrinterColumns").items().for_each(|item| printer(item, errors));
-}
-
-/// Selectable fields lead to single values that the schema knows (KEP-4358).
-fn selectable(version: At<'_>, errors: &mut Errors) {
-    const MAX: usize = 8;
-    let list = version.field("selectableFields");
-    let count = list.value().items().len();
-    if count > MAX {
-        errors.too_many(list, count, MAX);
-    }
-    let mut seen = BTreeSet::new();
-    for field in list.items() {
-        let path = field.field("jsonPath");
-        if !required(path, "", errors) {
-            continue;
-        }
-        let names = path.str().strip_prefix('.').filter(|rest| !rest.contains(['[', '*', '\\']));
-        let schema = version.at(&["schema", "openAPIV3Schema"]);
-        let leaf = names.map(|names| {
-            names.split('.').fold(schema, |schema, name| schema.at(&["properties", name]))
-        });
-        match leaf.map(|leaf| leaf.get("type").str()) {
-            _ if path.str().starts_with(".metadata") => {
-                errors.invalid(path, &path, "must not point to fields in metadata");
-            }
-            Some("string" | "integer" | "boolean") => {}
-            Some(_) => {
-                let why = "must point to a field of type string, boolean or integer. Enum string \
-                           fields and strings with formats are allowed.";
-                errors.invalid(path, &path, why);
-            }
-            None => errors.invalid(path, &path, "is an invalid path"),
-        }
-        if !seen.insert(path.value().str().to_owned()) {
-            errors.duplicate(path, &path);
-        }
-    }
-}
-
-fn scale(at: At<'_>, errors: &mut Errors) {
-    path_under(at.field("specReplicasPath"), ".spec.", ".spec", true, errors);
-    path_under(at.field("statusReplicasPath"), ".status.", ".status", true, errors);
-    let selector = at.field("labelSelectorPath");
-    if !selector.str().starts_with(".spec.") {
-        path_under(selector, ".status.", ".spec or .status", false, errors);
-    }
-}
-
-/// A simple path below one of the object's parts.
-fn path_under(at: At<'_>, prefix: &str, part: &str, must: bool, errors: &mut Errors) {
-    if at.is_empty() {
-        if must {
-            errors.required(at, "");
-        }
-        return;
-    }
-    if Path::parse(at.str()).is_err() || at.str().contains(['[', '*']) {
-        errors.invalid(at, &at, "must be a json path in the dot notation");
-    } else if !at.str().starts_with(prefix) {
-        errors.invalid(at, &at, &format!("should be a json path under {part}"));
-    }
-}
-
-fn printer(at: At<'_>, errors: &mut Errors) {
-    const TYPES: &[&str] = &["boolean", "date", "integer", "number", "string"];
-    const FORMATS: &[&str] =
-        &["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
-    required(at.field("name"), "", errors);
-    Rule::RequiredOneOf(TYPES).check(at.field("type"), errors);
-    Rule::OneOf(FORMATS).check(at.field("format"), errors);
-    let path = at.field("jsonPath");
-    if !required(path, "", errors) {
-        return;
-    }
-    if !path.str().starts_with('.') {
-        errors.invalid(path, &path, "must be a simple json path starting with .");
-    } else if let Err(why) = Path::parse(path.str()) {
-        errors.invalid(path, &path, &why);
-    }
+    labels("categories", errors);
 }
 
 /// Versions in which objects may still be stored cannot go.
-fn kept_versions(root: At<'_>, errors: &mut Errors) {
-    let there = root.at(&["spec", "versions"]).items();
-    let status = root.field("status");
-    for stored in status.field("storedVersions").items() {
+fn stored_versions(spec: At<'_>, at: At<'_>, errors: &mut Errors) {
+    if at.is_empty() {
+        return errors.invalid(at, &Value::Null, "must have at least one stored version");
+    }
+    let there = spec.get("versions").items();
+    for stored in at.items() {
         if !there.iter().any(|version| version.get("name") == stored.value()) {
-            let why = "missing from spec.versions; must remain in spec.versions because it is in \
-                       status.storedVersions";
-            errors.invalid(stored, &stored, why);
+            let name = stored.str();
+            let why = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must \
+                 remain in spec.versions until a storage migration ensures no data remains \
+                 persisted in {name} and removes {name} from status.storedVersions"
+            );
+            errors.invalid(stored, &stored, &why);
         }
     }
 }
@@ -412,6 +308,7 @@ mod tests {
     fn good() -> Value {
         let mut object = Value::parse(GOOD.as_bytes()).unwrap();
         Definition.default(&mut object);
+        Definition.prepare_create(&mut object, Context { now: crate::util::clock::Wall(0) });
         object
     }
 
@@ -463,7 +360,7 @@ mod tests {
         for wrong in [".spec.b", ".spec.none", ".metadata.name", ".spec.b[0]", "spec.a"] {
             let version = &mut object.entry("spec").entry("versions").items_mut()[0];
             version.set("selectableFields", vec![path(wrong)]);
-            let field = "spec.versions[0].selectableFields[0].jsonPath: Invalid value";
+            let field = "spec.selectableFields[0].jsonPath: Invalid value";
             assert!(faults(&object)[0].starts_with(field), "{wrong}");
         }
     }
@@ -489,6 +386,6 @@ mod tests {
         assert_eq!(new.at(&["status", "storedVersions"]).to_string(), r#"["v1","v2"]"#);
         let mut errors = Errors::default();
         Definition.validate_update(&new, &old, &mut errors);
-        assert!(errors.into_causes()[0].message.contains("must remain in spec.versions"));
+        assert!(errors.into_causes()[0].message.contains("v1 was previously a storage version"));
     }
 }

@@ -20,6 +20,8 @@ pub enum Fallback {
     Flag(bool),
     /// An empty map where the field is absent.
     Map,
+    /// Null where the field is absent: a list that is always written.
+    Null,
 }
 
 impl Fallback {
@@ -29,6 +31,7 @@ impl Fallback {
             Self::Number(number) | Self::NumberIfAbsent(number) => number.into(),
             Self::Flag(flag) => flag.into(),
             Self::Map => Value::object(),
+            Self::Null => Value::Null,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The flow control group: priority levels and who gets which. rk bounds requests by their kind
 //! alone.
 
-use super::check::{At, Rule};
+use super::check::{self, At, Rule};
 use super::fallback::Fallback;
 use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
@@ -76,7 +76,7 @@ pub const PRIORITY_LEVEL: Tabled = Tabled {
         ("spec.limited.limitResponse.queuing.queueLengthLimit", Fallback::Number(50)),
     ],
     rules: &[
-        ("spec.type", Rule::RequiredOneOf(&["Exempt", "Limited"])),
+        ("spec.type", Rule::OneOf(&["Exempt", "Limited"])),
         ("spec.limited.nominalConcurrencyShares", Rule::NotNegative),
         ("spec.limited.lendablePercent", Rule::Between(0, 100)),
         ("spec.exempt.lendablePercent", Rule::Between(0, 100)),
@@ -110,19 +110,50 @@ pub const PRIORITY_LEVEL: Tabled = Tabled {
     ..Tabled::PLAIN
 };
 
+/// What goes with which type; upstream's newer validators tell it without words of their own.
 fn level(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
+    let ty = spec.field("type");
     let (limited, exempt) = (spec.field("limited"), spec.field("exempt"));
-    match spec.get("type").str() {
-        "Exempt" if !limited.is_null() => {
-            errors.forbidden(limited, "must be nil if the type is not Limited");
-        }
-        "Limited" if limited.is_null() => errors.required(limited, ""),
-        "Limited" if !exempt.is_null() => {
-            errors.forbidden(exempt, "must be nil if the type is Limited");
-        }
-        "Limited" | "Exempt" => {}
-        _ if !limited.is_null() => errors.forbidden(limited, ""),
+    if ty.str() != "Exempt" && !exempt.is_null() {
+        errors.forbidden(exempt, "");
+    }
+    match (ty.str() == "Limited", limited.is_null()) {
+        (true, true) => errors.required(limited, ""),
+        (false, false) => errors.forbidden(limited, ""),
         _ => {}
+    }
+    check::required(ty, "", errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::registry::Rules;
+
+    #[test]
+    fn a_level_has_what_its_type_wants() {
+        for (spec, wanted) in [
+            (r#"{"type":"Limited","limited":{"limitResponse":{"type":"Reject"}}}"#, &[][..]),
+            (r#"{"type":"Limited"}"#, &["spec.limited: Required value"]),
+            (
+                r#"{"limited":{"limitResponse":{"type":"Reject"}}}"#,
+                &["spec.limited: Forbidden", "spec.type: Required value"],
+            ),
+            (
+                r#"{"type":"Limited","limited":{"limitResponse":{"type":"Reject"}},"exempt":{}}"#,
+                &["spec.exempt: Forbidden"],
+            ),
+        ] {
+            let object = Value::parse(format!(r#"{{"spec":{spec}}}"#).as_bytes()).unwrap();
+            let mut errors = Errors::default();
+            PRIORITY_LEVEL.validate(&object, &mut errors);
+            let found: Vec<String> = errors
+                .into_causes()
+                .into_iter()
+                .map(|cause| format!("{}: {}", cause.field, cause.message))
+                .collect();
+            assert_eq!(found, wanted, "{spec}");
+        }
     }
 }

@@ -58,7 +58,7 @@ fn answer(registry: &Registry, request: &Value) -> Result<Value, String> {
             rules.identify(&mut object);
             metadata::validate_create(&resource, &object, &mut errors);
             rules.validate(&object, &mut errors);
-            if rules.counts_generations(&object) {
+            if rules.begins_generations(&object) {
                 object.entry("metadata").set("generation", 1);
             }
         }
@@ -69,6 +69,7 @@ fn answer(registry: &Registry, request: &Value) -> Result<Value, String> {
                 rules.prepare_update(&mut object, &old, context());
             } else {
                 rules.prepare_subresource(sub, &mut object, &old);
+                rules.stamp_subresource(&mut object, &old, context());
             }
             metadata::validate_update(&resource, &object, &old, &mut errors);
             if sub.is_empty() {

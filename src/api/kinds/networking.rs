@@ -265,8 +265,8 @@ pub const IP_ADDRESS: Tabled = Tabled {
     columns: &[
         (NAME, Cell::Name),
         (("ParentRef", "string", 0, "Who has the address."), Cell::Made(parent)),
-        (AGE, Cell::Age),
     ],
+    unheaded: &[Cell::Age],
     ..Tabled::PLAIN
 };
 

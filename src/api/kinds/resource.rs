@@ -333,23 +333,51 @@ pub const DEVICE_TAINT_RULE: Tabled = Tabled {
     },
     status: true,
     generations: true,
+    columns: &[
+        (NAME, Cell::Name),
+        (("Key", "string", 0, "The taint's key."), Cell::At("spec.taint.key")),
+        (("Value", "string", 0, "Its value."), Cell::At("spec.taint.value")),
+        (("Effect", "string", 0, "What it does to pods."), Cell::At("spec.taint.effect")),
+        (("TimeAdded", "string", 0, "Since when."), Cell::Ago("spec.taint.timeAdded")),
+        (AGE, Cell::Age),
+    ],
     unserved: UNSERVED,
     ..Tabled::PLAIN
 };
 
 /// StorageVersionMigrations.
 pub const STORAGE_VERSION_MIGRATION: Tabled = Tabled {
-    rules: &[("spec.resource.resource", Rule::Required("resource is required to be set"))],
+    check: |root, errors| {
+        let spec = root.field("spec");
+        let at = spec.field("resource");
+        let (group, resource) = (at.field("group"), at.field("resource"));
+        if check::required(resource, "resource is required to be set", errors) {
+            check::formatted_as_one(resource, text::dns_1035_label, errors);
+        }
+        if !group.is_empty() {
+            check::formatted_as_one(group, text::dns_subdomain, errors);
+        }
+    },
     immutable: &["spec"],
     status: true,
     columns: &[
         (NAME, Cell::Name),
         (("Resource", "string", 0, "What is migrated."), Cell::Made(migrated)),
-        (AGE, Cell::Age),
+        (("Status", "string", 0, "How far the migration is."), Cell::Made(migration_state)),
     ],
+    formats: &[("Name", "")],
     unserved: "rk stores StorageVersionMigrations, but does not run them yet",
     ..Tabled::PLAIN
 };
+
+/// The last condition that is true and says how far a migration is.
+fn migration_state(object: &Value) -> Value {
+    let conditions = object.at(&["status", "conditions"]).items().iter();
+    let told = conditions.filter(|condition| condition.get("status").str() == "True");
+    let kinds = told.map(|condition| condition.get("type").str());
+    let last = kinds.filter(|kind| matches!(*kind, "Running" | "Failed" | "Succeeded")).next_back();
+    last.unwrap_or("Unknown").into()
+}
 
 fn migrated(object: &Value) -> Value {
     let resource = object.at(&["spec", "resource"]);
@@ -364,6 +392,20 @@ mod tests {
 
     fn parse(text: &str) -> Value {
         Value::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn migrations_tell_how_far_they_are() {
+        let state = |conditions: &str| {
+            let text = format!(r#"{{"status":{{"conditions":[{conditions}]}}}}"#);
+            migration_state(&parse(&text)).str().to_owned()
+        };
+        let running = r#"{"type":"Running","status":"True"}"#;
+        let failed = r#"{"type":"Failed","status":"False"}"#;
+        let done = r#"{"type":"Succeeded","status":"True"}"#;
+        assert_eq!(state(""), "Unknown");
+        assert_eq!(state(&format!("{running},{failed}")), "Running");
+        assert_eq!(state(&format!("{running},{done}")), "Succeeded");
     }
 
     #[test]

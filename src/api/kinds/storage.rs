@@ -7,7 +7,8 @@ use super::table::{AGE, NAME};
 use super::tabled::{Cell, Tabled};
 use super::text;
 use crate::api::meta::Meta;
-use crate::api::registry::Errors;
+use crate::api::registry::{Context, Errors};
+use crate::api::time;
 use crate::api::tree::Value;
 
 /// What marks the class that claims without one get.
@@ -27,7 +28,8 @@ pub const STORAGE_CLASS: Tabled = Tabled {
         ("volumeBindingMode", Fallback::Text("Immediate")),
     ],
     rules: &[
-        ("provisioner", Rule::RequiredText(driver)),
+        ("provisioner", Rule::Required("")),
+        ("provisioner", Rule::Each(driver)),
         ("reclaimPolicy", Rule::OneOf(&["Delete", "Retain"])),
         ("volumeBindingMode", Rule::RequiredOneOf(&["Immediate", "WaitForFirstConsumer"])),
     ],
@@ -71,9 +73,15 @@ fn class_name(object: &Value) -> Value {
     if default { format!("{} (default)", object.name()).into() } else { object.name().into() }
 }
 
-/// A driver's or provisioner's name: a qualified one, in any case.
-fn driver(text: &str) -> Vec<String> {
-    text::label_key(&text.to_lowercase())
+/// A driver's or provisioner's name: a qualified one, in any case, and shown in lower case.
+fn driver(at: At<'_>, errors: &mut Errors) {
+    let lower = at.str().to_lowercase();
+    if lower.is_empty() {
+        return;
+    }
+    for fault in text::label_key(&lower) {
+        errors.invalid(at, &lower.as_str().into(), &fault);
+    }
 }
 
 /// How long the name of a CSI driver may be.
@@ -143,6 +151,7 @@ pub const VOLUME_ATTACHMENT: Tabled = Tabled {
         (("Attached", "boolean", 0, "Whether it is there."), Cell::Flag("status.attached", false)),
         (AGE, Cell::Age),
     ],
+    formats: &[("Attacher", "name")],
     unserved: "rk stores VolumeAttachments, but attaches no volumes yet",
     ..Tabled::PLAIN
 };
@@ -156,7 +165,14 @@ pub const CSI_DRIVER: Tabled = Tabled {
         ("spec.fsGroupPolicy", Fallback::Text("ReadWriteOnceWithFSType")),
         ("spec.requiresRepublish", Fallback::Flag(false)),
         ("spec.seLinuxMount", Fallback::Flag(false)),
+        ("spec.preventPodSchedulingIfMissing", Fallback::Flag(false)),
     ],
+    complete: |object| {
+        let spec = object.entry("spec");
+        if spec.get("volumeLifecycleModes").is_empty() {
+            spec.set("volumeLifecycleModes", vec![Value::from("Persistent")]);
+        }
+    },
     rules: &[
         ("spec.fsGroupPolicy", Rule::OneOf(&["File", "None", "ReadWriteOnceWithFSType"])),
         ("spec.volumeLifecycleModes[]", Rule::OneOf(&["Ephemeral", "Persistent"])),
@@ -168,6 +184,7 @@ pub const CSI_DRIVER: Tabled = Tabled {
     },
     immutable: &["spec.attachRequired", "spec.volumeLifecycleModes"],
     generations: true,
+    first_generation: false,
     columns: &[
         (NAME, Cell::Name),
         (("AttachRequired", "boolean", 0, ""), Cell::Flag("spec.attachRequired", true)),
@@ -223,13 +240,13 @@ pub const CSI_NODE: Tabled = Tabled {
 
 /// CSIStorageCapacities.
 pub const CSI_STORAGE_CAPACITY: Tabled = Tabled {
-    rules: &[("storageClassName", Rule::RequiredText(text::dns_subdomain))],
+    check: |root, errors| {
+        check::formatted(root.field("storageClassName"), text::dns_subdomain, errors);
+    },
     immutable: &["nodeTopology", "storageClassName"],
     columns: &[
         (NAME, Cell::Name),
-        (("StorageClassName", "string", 0, "The class."), Cell::At("storageClassName")),
-        (("Capacity", "string", 0, "How much there is."), Cell::At("capacity")),
-        (AGE, Cell::Age),
+        (("Created At", "date", 0, AGE.3), Cell::At("metadata.creationTimestamp")),
     ],
     unserved: "rk stores CSIStorageCapacities, but places no pods by them yet",
     ..Tabled::PLAIN
@@ -237,7 +254,7 @@ pub const CSI_STORAGE_CAPACITY: Tabled = Tabled {
 
 /// VolumeAttributesClasses.
 pub const VOLUME_ATTRIBUTES_CLASS: Tabled = Tabled {
-    rules: &[("driverName", Rule::RequiredText(driver))],
+    rules: &[("driverName", Rule::Required("")), ("driverName", Rule::Each(driver))],
     check: |root, errors| {
         let parameters = root.field("parameters");
         if parameters.is_empty() {
@@ -322,6 +339,8 @@ pub const PERSISTENT_VOLUME: Tabled = Tabled {
     },
     immutable: &["spec.volumeMode"],
     status: true,
+    begin: |object, context| dated_phase(object.entry("status"), context),
+    stamp_subresource: phase_changed,
     columns: &[
         (NAME, Cell::Name),
         (("Capacity", "string", 0, ""), Cell::At("spec.capacity.storage")),
@@ -344,6 +363,26 @@ pub const PERSISTENT_VOLUME: Tabled = Tabled {
     unserved: "rk stores PersistentVolumes, but binds and mounts none yet",
     ..Tabled::PLAIN
 };
+
+/// When a volume's phase last became another one.
+const PHASE_TIME: &str = "lastPhaseTransitionTime";
+
+fn dated_phase(status: &mut Value, context: Context) {
+    status.set(PHASE_TIME, time::format(context.now));
+}
+
+/// Dates a phase that a write of the status makes another one, where the client did not.
+fn phase_changed(object: &mut Value, old: &Value, context: Context) {
+    let before = old.get("status");
+    let Some(status) = object.get_mut("status") else { return };
+    let (same, given) = (status.get("phase") == before.get("phase"), status.get(PHASE_TIME));
+    let known = before.get(PHASE_TIME);
+    if same && given.is_null() && !known.is_null() {
+        status.set(PHASE_TIME, known.clone());
+    } else if !same && (given.is_null() || given == known) {
+        dated_phase(status, context);
+    }
+}
 
 fn phase(object: &Value) -> Value {
     if object.is_deleting() {
@@ -439,3 +478,54 @@ pub const PERSISTENT_VOLUME_CLAIM: Tabled = Tabled {
     unserved: "rk stores PersistentVolumeClaims, but binds none yet",
     ..Tabled::PLAIN
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::registry::Rules;
+
+    fn parse(text: &str) -> Value {
+        Value::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_volume_says_since_when_it_is_in_its_phase() {
+        let context = Context { now: crate::util::clock::now() };
+        let now = time::format(context.now);
+        let mut new = parse(r#"{"metadata":{"name":"v"},"spec":{}}"#);
+        PERSISTENT_VOLUME.prepare_create(&mut new, context);
+        assert_eq!(new.at(&["status", PHASE_TIME]).str(), now);
+        let status = |phase: &str, time: &str| {
+            parse(&format!(r#"{{"status":{{"phase":"{phase}"{time}}}}}"#))
+        };
+        let early = r#","lastPhaseTransitionTime":"2020-01-01T00:00:00Z""#;
+        let own = r#","lastPhaseTransitionTime":"2021-01-01T00:00:00Z""#;
+        for (phase, given, wanted) in [
+            ("Bound", early, now.as_str()),
+            ("Bound", "", now.as_str()),
+            ("Bound", own, "2021-01-01T00:00:00Z"),
+            ("Pending", "", "2020-01-01T00:00:00Z"),
+        ] {
+            let mut changed = status(phase, given);
+            PERSISTENT_VOLUME.stamp_subresource(&mut changed, &status("Pending", early), context);
+            assert_eq!(changed.at(&["status", PHASE_TIME]).str(), wanted, "{phase} {given}");
+        }
+    }
+
+    #[test]
+    fn drivers_are_shown_in_lower_case() {
+        let class = parse(r#"{"provisioner":"-X!"}"#);
+        let mut errors = Errors::default();
+        driver(At::root(&class).field("provisioner"), &mut errors);
+        let causes = errors.into_causes();
+        assert!(causes[0].message.starts_with(r#"Invalid value: "-x!": "#), "{causes:?}");
+    }
+
+    #[test]
+    fn a_driver_has_modes_and_no_generation_at_first() {
+        let mut driver = parse(r#"{"metadata":{"name":"d"},"spec":{}}"#);
+        CSI_DRIVER.default(&mut driver);
+        assert_eq!(driver.at(&["spec", "volumeLifecycleModes"]).to_string(), r#"["Persistent"]"#);
+        assert!(!CSI_DRIVER.begins_generations(&driver) && CSI_DRIVER.counts_generations(&driver));
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::check::{self, At, Rule};
 use super::fallback::{self, Fallback};
-use super::table::{AGE, Heading, NAME, columns};
+use super::table::{AGE, Heading, NAME, ago, columns};
 use super::text::{self, Format};
 use crate::api::meta::Meta;
 use crate::api::registry::{Column, Context, Errors, Rules, age};
@@ -19,6 +19,8 @@ pub enum Cell {
     Name,
     /// Its age.
     Age,
+    /// How long ago the time at a path was.
+    Ago(&'static str),
     /// The value at a path, texts empty and numbers 0 where there is none.
     At(&'static str),
     /// The value at a path, or this text where there is none.
@@ -41,6 +43,10 @@ pub struct Tabled {
     pub complete: fn(&mut Value),
     /// What the time of a write is put into; the old object is null on create.
     pub stamp: fn(&mut Value, &Value, Context),
+    /// What the status of a new object begins with, where there is a status.
+    pub begin: fn(&mut Value, Context),
+    /// What the time of a write of a subresource is put into.
+    pub stamp_subresource: fn(&mut Value, &Value, Context),
     /// What must hold.
     pub rules: &'static [(&'static str, Rule)],
     /// What must hold besides.
@@ -55,10 +61,16 @@ pub struct Tabled {
     pub status: bool,
     /// Whether objects count generations.
     pub generations: bool,
+    /// Whether they do so from their creation on, and not from their first change.
+    pub first_generation: bool,
     /// Paths by which objects can be selected.
     pub selectable: &'static [&'static str],
     /// The columns and what they show.
     pub columns: &'static [(Heading, Cell)],
+    /// The formats of columns, where another is not for `Name` and none for the others.
+    pub formats: &'static [(&'static str, &'static str)],
+    /// Cells behind those of the columns: upstream has rows that are longer than their heading.
+    pub unheaded: &'static [Cell],
     /// What is said of a kind that nothing in rk acts on yet.
     pub unserved: &'static str,
     /// What is said of every use of a kind that is on its way out.
@@ -72,6 +84,8 @@ impl Tabled {
         defaults: &[],
         complete: |_| {},
         stamp: |_, _, _| {},
+        begin: |_, _| {},
+        stamp_subresource: |_, _, _| {},
         rules: &[],
         check: |_, _| {},
         immutable: &[],
@@ -79,8 +93,11 @@ impl Tabled {
         check_update: |_, _, _| {},
         status: false,
         generations: false,
+        first_generation: true,
         selectable: &[],
         columns: &[(NAME, Cell::Name), (AGE, Cell::Age)],
+        formats: &[],
+        unheaded: &[],
         unserved: "",
         deprecation: None,
     };
@@ -104,6 +121,7 @@ impl Cell {
         match self {
             Self::Name => object.name().into(),
             Self::Age => age(object, context),
+            Self::Ago(path) => ago(at(object, path), context).into(),
             Self::At(path) => match at(object, path) {
                 Value::Null => "".into(),
                 value => value.clone(),
@@ -134,6 +152,7 @@ impl Rules for Tabled {
         (self.stamp)(object, &Value::Null, context);
         if self.status {
             object.set("status", Value::object());
+            (self.begin)(object, context);
             self.default(object);
         }
     }
@@ -145,6 +164,10 @@ impl Rules for Tabled {
             Value::Null => object.set("status", Value::object()),
             status => object.set("status", status.clone()),
         }
+    }
+
+    fn stamp_subresource(&self, object: &mut Value, old: &Value, context: Context) {
+        (self.stamp_subresource)(object, old, context);
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) {
@@ -166,6 +189,10 @@ impl Rules for Tabled {
         self.generations
     }
 
+    fn begins_generations(&self, _object: &Value) -> bool {
+        self.generations && self.first_generation
+    }
+
     fn warnings(&self, _object: &Value, _old: &Value) -> Vec<String> {
         Some(self.unserved.to_owned()).filter(|text| !text.is_empty()).into_iter().collect()
     }
@@ -183,11 +210,19 @@ impl Rules for Tabled {
     }
 
     fn columns(&self) -> Vec<Column> {
-        columns(&self.columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>())
+        let headings: Vec<Heading> = self.columns.iter().map(|(heading, _)| *heading).collect();
+        let mut columns = columns(&headings);
+        for column in &mut columns {
+            if let Some((_, format)) = self.formats.iter().find(|(name, _)| column.name == *name) {
+                column.format = (*format).into();
+            }
+        }
+        columns
     }
 
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
-        self.columns.iter().map(|(_, cell)| cell.show(object, context)).collect()
+        let cells = self.columns.iter().map(|(_, cell)| cell).chain(self.unheaded);
+        cells.map(|cell| cell.show(object, context)).collect()
     }
 }
 
@@ -224,5 +259,27 @@ mod tests {
         let found: Vec<String> = errors.into_causes().into_iter().map(|c| c.message).collect();
         assert_eq!(found.len(), 2, "{found:?}");
         assert_eq!(KIND.warnings(&object, &Value::Null), ["nothing acts on this"]);
+    }
+
+    #[test]
+    fn what_is_another_than_usual_is_said() {
+        const ODD: Tabled = Tabled {
+            status: true,
+            begin: |object, _| object.entry("status").set("phase", "New"),
+            generations: true,
+            first_generation: false,
+            columns: &[(NAME, Cell::Name), (("Since", "string", 0, ""), Cell::Ago("status.since"))],
+            formats: &[("Name", ""), ("Since", "name")],
+            unheaded: &[Cell::Age],
+            ..Tabled::PLAIN
+        };
+        let context = Context { now: crate::util::clock::now() };
+        let mut object = parse(r#"{"metadata":{"name":"a"},"status":{"phase":"Old"}}"#);
+        ODD.prepare_create(&mut object, context);
+        assert_eq!(object.at(&["status", "phase"]).str(), "New");
+        assert!(ODD.counts_generations(&object) && !ODD.begins_generations(&object));
+        let formats: Vec<String> = ODD.columns().into_iter().map(|c| c.format.into()).collect();
+        assert_eq!(formats, ["", "name"]);
+        assert_eq!(ODD.row(&object, context), ["a", "<unknown>", "<unknown>"].map(Value::from));
     }
 }

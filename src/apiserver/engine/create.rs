@@ -92,14 +92,15 @@ impl Engine {
     ) -> Result<Answer, Status> {
         let resource = &*ask.resource;
         let ask = ask.named(object.name());
-        if resource.rules.identify(&mut object) {
-            // As it will be read: defaults may follow from what was made last.
-            resource.rules.default(&mut object);
-        }
+        let made = resource.rules.identify(&mut object);
         validate(&ask, &object)?;
         let create = Operation::Create;
         warnings.extend(self.admit(&ask, create, &mut object, None, options).await?);
         let _allocating = self.allocate(&ask, &mut object, None).await?;
+        if made {
+            // As it will be read: defaults may follow from what was made last.
+            resource.rules.default(&mut object);
+        }
         if options.dry_run {
             self.charge(&ask, Operation::Create, &mut object, None, options)?;
             return match self.history.get(&ask.key()) {
@@ -148,8 +149,12 @@ impl Engine {
 /// Gives a new object its identity and takes from it what clients may not set.
 fn prepare(resource: &Resource, object: &mut Value) {
     resource.rules.prepare_create(object, context());
-    let counts = resource.rules.counts_generations(object);
+    let counts = resource.rules.begins_generations(object);
+    let nameless = object.name().is_empty() && base(object).is_empty();
     let meta = object.entry("metadata");
+    if nameless && resource.rules.names_the_nameless() {
+        meta.set("name", id::uuid());
+    }
     for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta.remove(key);
     }

@@ -204,7 +204,10 @@ fn prepare(ask: &Ask, object: &mut Value, old: &Value) {
     metadata::prepare_update(object, old);
     match ask.subresource {
         "" => rules.prepare_update(object, old, context()),
-        subresource => rules.prepare_subresource(subresource, object, old),
+        subresource => {
+            rules.prepare_subresource(subresource, object, old);
+            rules.stamp_subresource(object, old, context());
+        }
     }
     // What a pod is bound to, and the revision that a status brings, are nobody's new wish.
     let wish = !matches!(ask.subresource, "status" | "binding");

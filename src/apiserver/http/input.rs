@@ -59,16 +59,21 @@ pub fn validation(query: &Query) -> FieldValidation {
     FieldValidation::parse(query.get("fieldValidation")).unwrap_or_default()
 }
 
-/// Decodes the object of a create or update, and what the client is to be warned of.
+/// The object in a body.
+pub struct Given {
+    /// The object.
+    pub object: Value,
+    /// What the client is to be warned of.
+    pub warnings: Vec<String>,
+    /// What was given empty: see [`Decoded::empties`].
+    pub empties: Vec<(String, &'static str)>,
+}
+
+/// Decodes the object of a create or update.
 ///
 /// # Errors
 /// 415 for an unknown media type, 400 for what does not decode.
-pub fn object(
-    ask: &Ask,
-    headers: &HeaderMap,
-    query: &Query,
-    body: &[u8],
-) -> Result<(Value, Vec<String>), Status> {
+pub fn object(ask: &Ask, headers: &HeaderMap, query: &Query, body: &[u8]) -> Result<Given, Status> {
     let ((_, version, kind), schema) = body_type(ask);
     let refused = |error: codec::Error| refused(&kind, &version, &error);
     let decoded = match media_type(headers) {
@@ -80,11 +85,13 @@ pub fn object(
         }
         other => return Err(Status::unsupported_media_type(other, OBJECTS)),
     };
-    let decoded = decoded.and_then(|decoded| decoded.accept(validation(query))).map_err(refused)?;
+    let mut decoded = decoded.map_err(refused)?;
+    let empties = std::mem::take(&mut decoded.empties);
+    let (object, warnings) = decoded.accept(validation(query)).map_err(refused)?;
     if ask.resource.custom && kind == ask.resource.kind {
-        check_named(&decoded.0, &kind, &ask.resource.api_version(), body)?;
+        check_named(&object, &kind, &ask.resource.api_version(), body)?;
     }
-    Ok(decoded)
+    Ok(Given { object, warnings, empties })
 }
 
 /// A custom resource must say what it is; built-in kinds may leave it to the path.
@@ -115,7 +122,7 @@ fn typed(body: &[u8], schema: &Schema) -> Result<Decoded, codec::Error> {
             value.set(key, text);
         }
     }
-    Ok(Decoded { value, findings: Vec::new() })
+    Ok(Decoded { value, ..Decoded::default() })
 }
 
 /// The 400 for an object that does not decode, in upstream's words.

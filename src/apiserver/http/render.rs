@@ -162,7 +162,11 @@ impl Renderer {
         let cells = self.resource.rules.row(object, self.context);
         let shown = match self.include {
             Include::None => Value::Null,
-            Include::Metadata => partial(object),
+            Include::Metadata => {
+                let mut shown = partial(object);
+                self.resource.rules.row_metadata(shown.entry("metadata"));
+                shown
+            }
             Include::Object => object.clone(),
         };
         Value::from([("cells", cells.into()), ("object", shown)])

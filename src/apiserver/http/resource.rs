@@ -7,7 +7,7 @@ use http::{Request, Response};
 
 use super::accept::{Media, Offer, negotiate};
 use super::body::Body;
-use super::input::Change;
+use super::input::{Change, Given};
 use super::render::{Include, Renderer};
 use super::request::{RequestInfo, ResourcePath};
 use super::websocket::Socket;
@@ -165,11 +165,12 @@ impl Front {
         }
         let kind = if verb == "create" { "CreateOptions" } else { "UpdateOptions" };
         let options = WriteOptions::from_query(query, kind)?.from_agent(agent(headers));
-        let (object, mut warnings) = input::object(ask, headers, query, &body)?;
-        let mut written = match verb {
-            "create" => self.engine.post(ask, object, &options).await?,
-            _ => self.engine.replace(ask, object, &options).await?,
+        let Given { object, mut warnings, empties } = input::object(ask, headers, query, &body)?;
+        let written = match verb {
+            "create" => self.engine.post(ask, object, &options).await,
+            _ => self.engine.replace(ask, object, &options).await,
         };
+        let mut written = written.map_err(|status| status.showing(&empties))?;
         warnings.append(&mut written.warnings);
         written.warnings = warnings;
         Ok(written)

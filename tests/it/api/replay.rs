@@ -168,9 +168,16 @@ fn settle(value: &mut Value, key: &str) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| settle(item, key)),
         Value::Str(text) if matches!(key, "uid" | "creationTimestamp") => text.clear(),
+        Value::Str(text) if key == "cells" && is_age(text) => text.clear(),
         Value::Str(text) => *value = settled(text).into(),
         _ => {}
     }
+}
+
+/// Whether a cell says how long ago something was.
+fn is_age(cell: &str) -> bool {
+    let count = cell.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or_default();
+    !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Times, identities, ends of generated names, cluster addresses.
@@ -215,7 +222,9 @@ fn answers_are_those_of_a_real_server() {
     let mut text = Vec::new();
     let packed = std::fs::read(file()).expect("what was recorded");
     GzDecoder::new(&*packed).read_to_end(&mut text).expect("packed by this test");
-    let theirs = Value::parse(&text).expect("JSON");
+    let mut theirs = Value::parse(&text).expect("JSON");
+    // What was recorded before a rule of this was made.
+    settle(&mut theirs, "");
     let cluster = Cluster::start(&["--disable-agent"]);
     let ours = cluster.with_client(answers);
     let known: BTreeSet<&str> = KNOWN.lines().filter(|line| !line.starts_with('#')).collect();

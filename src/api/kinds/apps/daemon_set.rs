@@ -115,6 +115,15 @@ impl Rules for DaemonSet {
         template_warnings(object, old, &["spec", "template"])
     }
 
+    /// The count of templates is a field of upstream's inner form, which tables are made of.
+    fn row_metadata(&self, metadata: &mut Value) {
+        let Some(annotations) = metadata.get_mut("annotations") else { return };
+        annotations.remove(TEMPLATE_GENERATION);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+
     fn counts_generations(&self, _object: &Value) -> bool {
         true
     }

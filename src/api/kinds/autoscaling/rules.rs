@@ -20,10 +20,14 @@ const PERIOD_MAX: i64 = 1800;
 pub(super) fn check(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
     let target = spec.field("scaleTargetRef");
+    let (min, max) = (spec.field("minReplicas"), spec.field("maxReplicas"));
+    let most = max.as_int().unwrap_or(0);
+    if min.as_int().is_some_and(|least| most < least) {
+        errors.invalid(max, &most.into(), "must be greater than or equal to `minReplicas`");
+    }
     for field in ["kind", "name"] {
         Rule::RequiredText(text::path_segment).check(target.field(field), errors);
     }
-    bounds(spec, errors);
     let metrics = spec.field("metrics");
     metrics.items().for_each(|metric| self::metric(metric, errors));
     let counts_others = |metric: &Value| matches!(metric.get("type").str(), "External" | "Object");
@@ -39,11 +43,12 @@ pub(super) fn check(root: At<'_>, errors: &mut Errors) {
     }
 }
 
-/// Checks the versions that a new autoscaler names. Only replication controllers have no group.
+/// Checks the versions that a new autoscaler names, and then its bounds. Only replication controllers have no group.
 pub(super) fn new_versions(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
     scaled_version(spec, errors);
     described_versions(spec, errors);
+    bounds(spec, errors);
 }
 
 /// The same for a changed one, which may keep what it named.
@@ -58,6 +63,7 @@ pub(super) fn changed_versions(root: At<'_>, old: &Value, errors: &mut Errors) {
     if wrong.is_empty() {
         described_versions(spec, errors);
     }
+    bounds(spec, errors);
 }
 
 fn scaled_version(spec: At<'_>, errors: &mut Errors) {
@@ -86,17 +92,14 @@ fn version(at: At<'_>, groupless: bool, errors: &mut Errors) {
     }
 }
 
+/// Each bound by itself: upstream's newer validators, whose this is, come last.
 fn bounds(spec: At<'_>, errors: &mut Errors) {
-    let (min, max) = (spec.field("minReplicas"), spec.field("maxReplicas"));
-    check::not_negative(min, errors);
-    let most = max.as_int().unwrap_or(0);
-    if min.as_int().is_some_and(|least| most < least) {
-        errors.invalid(max, &most.into(), "must be greater than or equal to `minReplicas`");
-    }
-    if most == 0 {
-        errors.required(max, "");
-    } else if most < 0 {
-        errors.invalid(max, &max, "must be greater than or equal to 1");
+    let max = spec.field("maxReplicas");
+    check::not_negative(spec.field("minReplicas"), errors);
+    match max.as_int().unwrap_or(0) {
+        0 => errors.required(max, ""),
+        ..0 => errors.invalid(max, &max, "must be greater than or equal to 1"),
+        _ => {}
     }
 }
 

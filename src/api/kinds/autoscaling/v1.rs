@@ -63,14 +63,14 @@ pub(super) fn newer(object: &Value) -> Value {
             status.set("conditions", conditions);
         }
     }
-    forget(&mut new);
+    forget(new.entry("metadata"));
     new
 }
 
 /// An object of v2 as one of v1.
 pub(super) fn older(object: &Value) -> Value {
     let mut old = object.clone();
-    forget(&mut old);
+    forget(old.entry("metadata"));
     let mut keep: Vec<(&str, String)> = Vec::new();
     let spec = old.entry("spec");
     let (metrics, behavior) = (spec.remove("metrics"), spec.remove("behavior"));
@@ -105,9 +105,8 @@ pub(super) fn older(object: &Value) -> Value {
     old
 }
 
-/// Drops the annotations that stand for fields.
-fn forget(object: &mut Value) {
-    let metadata = object.entry("metadata");
+/// Drops from an object's metadata the annotations that stand for fields.
+pub(super) fn forget(metadata: &mut Value) {
     let Some(annotations) = metadata.get_mut("annotations") else { return };
     KEPT.iter().for_each(|key| drop(annotations.remove(key)));
     if annotations.is_empty() {

@@ -35,18 +35,17 @@ const ENDS: [&str; 3] = ["Issued", "Denied", "Failed"];
 
 const REQUEST: Tabled = Tabled {
     defaults: &[("spec.maxExpirationSeconds", Fallback::NumberIfAbsent(OWN_LIFETIME_S_MAX))],
-    rules: &[
-        ("spec.signerName", Rule::Each(signer)),
-        ("spec.unverifiedUserAnnotations", Rule::Each(user_annotations)),
-    ],
     check: |root, errors| {
         let spec = root.field("spec");
-        check::required(spec.field("signerName"), "", errors);
-        for field in ["podName", "serviceAccountName", "nodeName"] {
-            name(spec.field(field), errors);
-        }
-        for field in ["podUID", "serviceAccountUID", "nodeUID"] {
-            uid(spec.field(field), errors);
+        signer(spec.field("signerName"), errors);
+        user_annotations(spec.field("unverifiedUserAnnotations"), errors);
+        for (name, id) in [
+            ("podName", "podUID"),
+            ("serviceAccountName", "serviceAccountUID"),
+            ("nodeName", "nodeUID"),
+        ] {
+            check::formatted(spec.field(name), text::dns_subdomain, errors);
+            uid(spec.field(id), errors);
         }
         lifetime(spec, errors);
         proof(spec, errors);
@@ -131,10 +130,6 @@ impl Rules for PodCertificate {
     fn row(&self, object: &Value, context: Context) -> Vec<Value> {
         REQUEST.row(object, context)
     }
-}
-
-fn name(at: At<'_>, errors: &mut Errors) {
-    check::formatted(at, text::dns_subdomain, errors);
 }
 
 fn uid(at: At<'_>, errors: &mut Errors) {

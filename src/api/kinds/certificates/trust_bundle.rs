@@ -1,7 +1,7 @@
 //! ClusterTrustBundles: the authorities that a signer's certificates are trusted by.
 
 use super::signer;
-use crate::api::kinds::check::{At, Rule};
+use crate::api::kinds::check::At;
 use crate::api::kinds::table::NAME;
 use crate::api::kinds::tabled::{Cell, Tabled};
 use crate::api::kinds::text;
@@ -15,10 +15,14 @@ const BUNDLE_MAX: usize = 1 << 20;
 
 /// The rules of ClusterTrustBundles.
 pub const TRUST_BUNDLE: Tabled = Tabled {
-    rules: &[("spec.signerName?", Rule::Each(named_signer))],
     check: |root, errors| {
         name(root.value(), errors);
-        anchors(root.field("spec").field("trustBundle"), errors);
+        let spec = root.field("spec");
+        let at = spec.field("signerName");
+        if !at.is_empty() {
+            signer(at, errors);
+        }
+        anchors(spec.field("trustBundle"), errors);
     },
     name: text::path_segment,
     immutable: &["spec.signerName"],
@@ -30,14 +34,12 @@ pub const TRUST_BUNDLE: Tabled = Tabled {
     ..Tabled::PLAIN
 };
 
-fn named_signer(at: At<'_>, errors: &mut Errors) {
-    if !at.is_empty() {
-        signer(at, errors);
-    }
-}
-
 fn name(bundle: &Value, errors: &mut Errors) {
     let (signer, name) = (bundle.at(&["spec", "signerName"]).str(), bundle.name());
+    if name.is_empty() {
+        // That one is missing has been told.
+        return;
+    }
     let faults = name_faults(name, signer);
     faults.iter().for_each(|fault| errors.invalid("metadata.name", &name.into(), fault));
 }

@@ -29,6 +29,10 @@ impl Rules for LimitRange {
         }
     }
 
+    fn names_the_nameless(&self) -> bool {
+        true
+    }
+
     fn validate(&self, object: &Value, errors: &mut Errors) {
         let root = At::root(object);
         let spec = root.field("spec");

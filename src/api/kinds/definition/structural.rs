@@ -119,10 +119,14 @@ fn typed(at: At<'_>, level: Level, errors: &mut Errors) {
             errors.required(kind, why);
         }
         "object" => {}
-        other if level == Level::Root => {
-            errors.invalid(kind, &other.into(), "must be object at the root");
+        other if level == Level::Root || !TYPES.contains(&other) => {
+            if level == Level::Root {
+                errors.invalid(kind, &other.into(), "must be object at the root");
+            }
+            if !TYPES.contains(&other) {
+                errors.not_supported(kind, &other.into(), TYPES);
+            }
         }
-        other if !TYPES.contains(&other) => errors.not_supported(kind, &other.into(), TYPES),
         "array" if at.get("items").is_null() => {
             errors.required(at.field("items"), "must be specified");
         }
