@@ -374,8 +374,8 @@ pub const STORAGE_VERSION_MIGRATION: Tabled = Tabled {
 fn migration_state(object: &Value) -> Value {
     let conditions = object.at(&["status", "conditions"]).items().iter();
     let told = conditions.filter(|condition| condition.get("status").str() == "True");
-    let kinds = told.map(|condition| condition.get("type").str());
-    let last = kinds.filter(|kind| matches!(*kind, "Running" | "Failed" | "Succeeded")).next_back();
+    let mut kinds = told.map(|condition| condition.get("type").str());
+    let last = kinds.rfind(|kind| matches!(*kind, "Running" | "Failed" | "Succeeded"));
     last.unwrap_or("Unknown").into()
 }
 

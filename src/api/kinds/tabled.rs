@@ -278,7 +278,7 @@ mod tests {
         ODD.prepare_create(&mut object, context);
         assert_eq!(object.at(&["status", "phase"]).str(), "New");
         assert!(ODD.counts_generations(&object) && !ODD.begins_generations(&object));
-        let formats: Vec<String> = ODD.columns().into_iter().map(|c| c.format.into()).collect();
+        let formats: Vec<String> = ODD.columns().into_iter().map(|c| c.format).collect();
         assert_eq!(formats, ["", "name"]);
         assert_eq!(ODD.row(&object, context), ["a", "<unknown>", "<unknown>"].map(Value::from));
     }

@@ -242,7 +242,10 @@ fn other_versions(wire: &Wire<'_>) {
 
 /// A merge into the definition, and what it is refused for.
 const WRONG: &[(&str, &str)] = &[
-    (r#"{"spec":{"names":{"plural":"gadgets"}}}"#, "metadata.name: Invalid value"),
+    (
+        r#"{"spec":{"names":{"plural":"gadgets"}}}"#,
+        "spec.names.plural: Invalid value: \"gadgets\": field is immutable",
+    ),
     (r#"{"spec":{"versions":[]}}"#, "spec.versions: Invalid value"),
     (
         r#"{"spec":{"scope":"Cluster"}}"#,
@@ -251,7 +254,7 @@ const WRONG: &[(&str, &str)] = &[
     (r#"{"spec":{"group":"other.com"}}"#, "spec.group: Invalid value"),
     (
         r#"{"spec":{"versions":[{"name":"v1","served":true,"storage":true}]}}"#,
-        "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
+        "spec.versions[0].schema.openAPIV3Schema: Required value",
     ),
     (
         r#"{"spec":{"versions":[{"name":"v2","served":true,"storage":true,

@@ -43,7 +43,8 @@ pub(super) fn check(root: At<'_>, errors: &mut Errors) {
     }
 }
 
-/// Checks the versions that a new autoscaler names, and then its bounds. Only replication controllers have no group.
+/// Checks the versions that a new autoscaler names, and then its bounds. Only replication
+/// controllers have no group.
 pub(super) fn new_versions(root: At<'_>, errors: &mut Errors) {
     let spec = root.field("spec");
     scaled_version(spec, errors);

@@ -123,7 +123,8 @@ impl Walk<'_> {
             let told = table.json();
             let columns = told.get("columnDefinitions").items().len();
             let rows = told.get("rows").items();
-            let even = rows.len() == 1 && rows[0].get("cells").items().len() == columns;
+            // A kind of upstream has one cell more than it names columns.
+            let even = rows.len() == 1 && rows[0].get("cells").items().len() >= columns;
             self.expect(told.get("kind").str() == "Table" && even && columns > 1, "table", &table);
         }
         for (path, form) in [(&named, PARTIALS), (&self.one.clone(), PARTIAL)] {
