@@ -28,15 +28,16 @@ pack "$out/nonroot.tar" "$work/busybox" $e2e/nonroot:1.5 "$path,\"Cmd\":[\"sh\"]
 install -m 4755 -D "$programs/nnp" "$work/busybox/usr/local/bin/nnp"
 pack "$out/nonewprivs.tar" "$work/busybox" $e2e/nonewprivs:1.4 "$path,\"Cmd\":[\"nnp\"]"
 
-unpack "$work/agnhost" busybox bash curl bind9-dnsutils netcat-openbsd iproute2 socat util-linux
+unpack "$work/agnhost" busybox bash libc-bin curl bind9-dnsutils netcat-openbsd iproute2 socat util-linux
 applets "$work/agnhost"
 # The suite's options are those of OpenBSD's.
 ln -sf nc.openbsd "$work/agnhost/bin/nc"
 install -m 755 "$programs/agnhost" "$work/agnhost/agnhost"
 ln -s agnhost "$work/agnhost/agnhost-2"
 mkdir -p "$work/agnhost/uploads"
-# What upstream's image has for tests to fetch.
-echo none >"$work/agnhost/localhost.crt"
+# What upstream's image has for tests to fetch, and to serve by.
+porter=$(cd "$here" && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images/agnhost/porter
+install -m 644 "$porter/localhost.crt" "$porter/localhost.key" "$work/agnhost/"
 echo user-defined-in-image:x:1000:1000::/:/bin/sh >>"$work/agnhost/etc/passwd"
 printf 'user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n' \
     >>"$work/agnhost/etc/group"
