@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode, header};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -54,6 +54,9 @@ impl Front {
             }
         };
         self.engine.connect(ask).await?;
+        if let Some(location) = with_slash(path, &request) {
+            return moved(&location);
+        }
         let response = connect::forward(self.dialer()?, &node, &onward, request).await?;
         Ok(response.map(Body::Passed))
     }
@@ -91,6 +94,9 @@ impl Front {
             "nodes" => behind_node(&object, port)?,
             _ => self.behind_service(&object, port)?,
         };
+        if let Some(location) = with_slash(path, &request) {
+            return moved(&location);
+        }
         let endpoint = Endpoint { secure, address, port };
         let onward = onward(path, &request);
         let unreachable = |error: io::Error| {
@@ -135,6 +141,26 @@ fn onward(path: &ResourcePath, request: &Request<Upload>) -> String {
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let rest = if path.rest.is_empty() { "/" } else { &path.rest };
     format!("{rest}{query}")
+}
+
+/// Where a proxied page is really, if its path lacks the slash without which the page's relative
+/// links would lead elsewhere.
+fn with_slash<B>(path: &ResourcePath, request: &Request<B>) -> Option<String> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let lacking = path.subresource == "proxy" && path.rest.is_empty();
+    if !reads || !lacking || request.headers().contains_key(header::UPGRADE) {
+        return None;
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    Some(format!("{}/{query}", request.uri().path()))
+}
+
+fn moved(location: &str) -> Result<Response<Body>, Status> {
+    Response::builder()
+        .status(StatusCode::MOVED_PERMANENTLY)
+        .header(header::LOCATION, location)
+        .body(Body::empty())
+        .map_err(|error| Status::internal(error.to_string()))
 }
 
 /// A node's address, and the port that was asked for.
@@ -213,6 +239,7 @@ async fn dial(endpoint: &Endpoint) -> io::Result<Box<dyn Stream>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Target;
     use super::*;
 
     fn parse(text: &str) -> Value {
@@ -229,6 +256,23 @@ mod tests {
         assert_eq!(behind_pod(&pod, "99", false).unwrap().1, 99);
         assert_eq!(behind_pod(&pod, "x", false).unwrap_err().code, 400);
         assert_eq!(behind_pod(&parse("{}"), "", false).unwrap_err().code, 503);
+    }
+
+    #[test]
+    fn pages_are_moved_below_the_slash_that_their_links_need() {
+        let moved = |method: &Method, uri: &str| {
+            let request = Request::builder().method(method).uri(uri).body(()).unwrap();
+            let info = RequestInfo::of(method, request.uri());
+            let Target::Resource(path) = info.target else { panic!("{uri} is a resource's") };
+            with_slash(&path, &request)
+        };
+        let root = "/api/v1/namespaces/n/pods/p:80/proxy";
+        assert_eq!(moved(&Method::GET, root), Some(format!("{root}/")));
+        assert_eq!(moved(&Method::HEAD, &format!("{root}?a=b")), Some(format!("{root}/?a=b")));
+        assert_eq!(moved(&Method::POST, root), None);
+        assert_eq!(moved(&Method::GET, &format!("{root}/")), None);
+        assert_eq!(moved(&Method::GET, &format!("{root}/a")), None);
+        assert_eq!(moved(&Method::GET, "/api/v1/namespaces/n/pods/p/log"), None);
     }
 
     #[test]

@@ -129,6 +129,9 @@ fn pods_and_services_are_proxied() {
         });
         assert_eq!(page, "web\n", "{path}");
     }
+    // kubectl follows to where the page is really.
+    let said = world.kubectl(&format!("get --raw {space}/services/web:80/proxy -v 7"));
+    assert!(said.err.contains("301 Moved Permanently"), "{}", said.err);
     let said = ask("pods/web:8080/proxy/none").fails();
     assert!(said.contains("the server could not find the requested resource"), "{said}");
     let said = ask("services/web:81/proxy/f").fails();
