@@ -9,6 +9,8 @@ pub mod accounts;
 /// Whether a pod may run on this node at all.
 pub mod admit;
 mod archives;
+/// Certificates for pods.
+pub mod certificates;
 /// One command in a running container.
 pub mod command;
 /// What a node is told when it starts.

@@ -1,5 +1,5 @@
-//! The ConfigMaps and Secrets that pods refer to, each watched by itself and once for all pods; and
-//! the bundles of trust, all together where a pod wants any.
+//! The ConfigMaps and Secrets that pods refer to, each watched by itself and once for all pods; the
+//! bundles of trust, all together where a pod wants any; and the requests for pods' certificates.
 //!
 //! Contract: [`Objects::hold`] gives a [`Held`]: what the objects hold now, and a wait for the next
 //! change. A watch lives as long as somebody holds its object. A node may see these objects by name
@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::source::{Content, Kind, Reference, Sources};
-use crate::client::{CLUSTERTRUSTBUNDLES, CONFIGMAPS, Client, Gvr, SECRETS, View};
+use crate::client::{
+    CLUSTERTRUSTBUNDLES, CONFIGMAPS, Client, Gvr, PODCERTIFICATEREQUESTS, SECRETS, View,
+};
 use crate::history::Object;
 
 /// Namespace and object.
@@ -22,6 +24,7 @@ type Place = (String, Reference);
 /// All objects that are watched.
 pub struct Objects {
     client: Arc<dyn Client>,
+    node: String,
     watched: Mutex<HashMap<Place, Weak<Watched>>>,
 }
 
@@ -49,13 +52,14 @@ const fn resource(kind: Kind) -> &'static Gvr {
         Kind::ConfigMap => &CONFIGMAPS,
         Kind::Secret => &SECRETS,
         Kind::TrustBundles => &CLUSTERTRUSTBUNDLES,
+        Kind::CertificateRequests => &PODCERTIFICATEREQUESTS,
     }
 }
 
 impl Objects {
-    /// Objects as `client` sees them.
-    pub fn new(client: Arc<dyn Client>) -> Self {
-        Self { client, watched: Mutex::default() }
+    /// Objects as `client`, which is this node's, sees them.
+    pub fn new(client: Arc<dyn Client>, node: &str) -> Self {
+        Self { client, node: node.to_owned(), watched: Mutex::default() }
     }
 
     /// Watches the objects of a namespace that a pod refers to.
@@ -78,32 +82,47 @@ impl Objects {
         Held { namespace: namespace.to_owned(), objects }
     }
 
-    fn watch(&self, namespace: &str, (kind, name): &Reference) -> Arc<Watched> {
+    fn watch(&self, namespace: &str, reference: &Reference) -> Arc<Watched> {
+        let (kind, name) = reference;
         let selector = match kind {
             Kind::TrustBundles => String::new(),
+            Kind::CertificateRequests => of_node(&self.node),
             _ => format!("metadata.namespace={namespace},metadata.name={name}"),
         };
         let view = self.client.view(resource(*kind), &selector);
         let (changed, changes) = watch::channel(0);
-        let (namespace, name) = (namespace.to_owned(), name.clone());
-        let task = tokio::spawn(follow(view.clone(), namespace, name, changed)).abort_handle();
+        let place = (namespace.to_owned(), reference.clone());
+        let task = tokio::spawn(follow(view.clone(), place, changed)).abort_handle();
         Arc::new(Watched { view, changes, task })
     }
 }
 
-/// Counts the changes of one object, or of all where it has no name, until the task is ended.
-async fn follow(view: View, namespace: String, name: String, changed: watch::Sender<u64>) {
+/// Selects the PodCertificateRequests that a node may see: its own.
+pub fn of_node(node: &str) -> String {
+    format!("spec.nodeName={node}")
+}
+
+/// Whether an object is one of those that a reference is to.
+fn is_of(object: &Object, (namespace, (kind, name)): &Place) -> bool {
+    let key = &object.header.key;
+    match kind {
+        Kind::TrustBundles => true,
+        Kind::CertificateRequests => {
+            *key.namespace == **namespace && object.header.field("spec.podName") == Some(name)
+        }
+        Kind::ConfigMap | Kind::Secret => *key.namespace == **namespace && *key.name == **name,
+    }
+}
+
+/// Counts the changes of what a reference is to, until the task is ended.
+async fn follow(view: View, place: Place, changed: watch::Sender<u64>) {
     view.synced().await;
     loop {
         let (_, mut cursor) = view.follow();
         // What came before the cursor may differ from what was read then.
         changed.send_modify(|count| *count += 1);
-        let about = |object: &Object| {
-            name.is_empty()
-                || *object.header.key.namespace == *namespace && *object.header.key.name == *name
-        };
         while let Ok(events) = cursor.next(64).await {
-            if events.iter().any(|event| about(&event.object)) {
+            if events.iter().any(|event| is_of(&event.object, &place)) {
                 changed.send_modify(|count| *count += 1);
             }
         }
@@ -116,14 +135,19 @@ impl Held {
         let mut sources = Sources::default();
         for (reference, object, _) in &self.objects {
             object.view.synced().await;
-            if reference.0 == Kind::TrustBundles {
-                let snapshot = object.view.snapshot();
-                snapshot.iter().filter_map(|o| o.tree().ok()).for_each(|o| sources.add_bundle(o));
-                continue;
-            }
-            let found = object.view.get(&self.namespace, &reference.1);
-            if let Some(tree) = found.and_then(|object| object.tree().ok()) {
-                sources.add(reference.clone(), Arc::new(Content::of(reference.0, &tree)));
+            match reference.0 {
+                Kind::TrustBundles => {
+                    let snapshot = object.view.snapshot();
+                    let trees = snapshot.iter().filter_map(|object| object.tree().ok());
+                    trees.for_each(|bundle| sources.add_bundle(bundle));
+                }
+                Kind::CertificateRequests => {}
+                Kind::ConfigMap | Kind::Secret => {
+                    let found = object.view.get(&self.namespace, &reference.1);
+                    if let Some(tree) = found.and_then(|object| object.tree().ok()) {
+                        sources.add(reference.clone(), Arc::new(Content::of(reference.0, &tree)));
+                    }
+                }
             }
         }
         sources
@@ -166,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn objects_are_seen_and_watched_once() {
         let cluster = Cluster::new();
-        let objects = Objects::new(cluster.client());
+        let objects = Objects::new(cluster.client(), "node");
         let references =
             BTreeSet::from([(Kind::ConfigMap, "m".to_owned()), (Kind::Secret, "s".to_owned())]);
         cluster.put("", "configmaps", "n", "m", r#"{"data":{"a":"1"}}"#);
@@ -191,5 +215,27 @@ mod tests {
         drop((held, other));
         objects.hold("n", &BTreeSet::new());
         assert!(objects.watched.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_pod_s_requests_for_certificates_wake_it() {
+        let cluster = Cluster::new();
+        let objects = Objects::new(cluster.client(), "node");
+        let references = BTreeSet::from([(Kind::CertificateRequests, "p".to_owned())]);
+        let mut held = objects.hold("n", &references);
+        held.changed().await;
+        let put = |namespace: &str, pod: &str| {
+            let json = format!(r#"{{"spec":{{"podName":"{pod}"}}}}"#);
+            cluster.put("certificates.k8s.io", "podcertificaterequests", namespace, "r", &json);
+        };
+        put("other", "p");
+        put("n", "q");
+        let brief = std::time::Duration::from_millis(50);
+        assert!(
+            tokio::time::timeout(brief, held.changed()).await.is_err(),
+            "none of it is its own"
+        );
+        put("n", "p");
+        held.changed().await;
     }
 }

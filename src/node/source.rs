@@ -20,6 +20,9 @@ pub enum Kind {
     /// All ClusterTrustBundles: which of them a volume chooses is seen when it is written. They
     /// have no namespace; a reference to them has no name.
     TrustBundles,
+    /// The PodCertificateRequests of the pod that the reference names. What they say is not part
+    /// of [`Sources`]: whoever made them looks at them.
+    CertificateRequests,
 }
 
 impl Kind {
@@ -29,6 +32,7 @@ impl Kind {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::TrustBundles => "ClusterTrustBundle",
+            Self::CertificateRequests => "PodCertificateRequest",
         }
     }
 
@@ -38,6 +42,7 @@ impl Kind {
             Self::ConfigMap => "configmap",
             Self::Secret => "secret",
             Self::TrustBundles => "clustertrustbundle",
+            Self::CertificateRequests => "podcertificaterequest",
         }
     }
 }
@@ -73,7 +78,7 @@ impl Content {
         let (data, binary) = match kind {
             Kind::ConfigMap => (plain("data"), decoded("binaryData")),
             Kind::Secret => (decoded("data"), BTreeMap::new()),
-            Kind::TrustBundles => (BTreeMap::new(), BTreeMap::new()),
+            Kind::TrustBundles | Kind::CertificateRequests => (BTreeMap::new(), BTreeMap::new()),
         };
         let immutable = tree.get("immutable").is_true();
         Self { data, binary, kind: tree.get("type").str().to_owned(), immutable }
@@ -141,15 +146,16 @@ impl Sources {
     }
 }
 
-/// All ConfigMaps and Secrets that a pod's environment, volumes and image pulls need.
+/// All that a pod's environment, volumes and image pulls need.
 pub fn references(pod: &Pod) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
     for plan in plans(pod) {
         of_container(&plan.spec, &mut found);
     }
     let Some(spec) = &pod.spec else { return found };
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
     for volume in spec.volumes.iter().flatten() {
-        of_volume(volume, &mut found);
+        of_volume(volume, name, &mut found);
     }
     for secret in spec.image_pull_secrets.iter().flatten() {
         found.insert((Kind::Secret, secret.name.clone()));
@@ -169,8 +175,8 @@ pub fn of_container(container: &Container, found: &mut BTreeSet<Reference>) {
     }
 }
 
-/// What a volume needs.
-pub fn of_volume(volume: &Volume, found: &mut BTreeSet<Reference>) {
+/// What a volume of the pod of this name needs.
+fn of_volume(volume: &Volume, pod: &str, found: &mut BTreeSet<Reference>) {
     found.extend(volume.config_map.iter().map(|source| (Kind::ConfigMap, source.name.clone())));
     let secret = volume.secret.iter().filter_map(|source| source.secret_name.clone());
     found.extend(secret.map(|name| (Kind::Secret, name)));
@@ -181,6 +187,8 @@ pub fn of_volume(volume: &Volume, found: &mut BTreeSet<Reference>) {
         found.extend(source.secret.iter().map(|s| (Kind::Secret, s.name.clone())));
         let bundle = source.cluster_trust_bundle.iter();
         found.extend(bundle.map(|_| (Kind::TrustBundles, String::new())));
+        let certificate = source.pod_certificate.iter();
+        found.extend(certificate.map(|_| (Kind::CertificateRequests, pod.to_owned())));
     }
 }
 
@@ -190,7 +198,7 @@ mod tests {
 
     #[test]
     fn finds_every_reference_once() {
-        let json = r#"{"metadata":{},"spec":{"imagePullSecrets":[{"name":"pull"}],
+        let json = r#"{"metadata":{"name":"a"},"spec":{"imagePullSecrets":[{"name":"pull"}],
             "containers":[{"name":"a","envFrom":[{"configMapRef":{"name":"m"}},
               {"secretRef":{"name":"s"}}],"env":[
               {"name":"x","valueFrom":{"configMapKeyRef":{"name":"m","key":"k"}}},
@@ -198,7 +206,8 @@ mod tests {
             "volumes":[{"name":"v","configMap":{"name":"v"}},
               {"name":"w","secret":{"secretName":"w"}},
               {"name":"p","projected":{"sources":[{"configMap":{"name":"pm"}},
-                {"secret":{"name":"ps"}},{"serviceAccountToken":{"path":"t"}}]}}]}}"#;
+                {"secret":{"name":"ps"}},{"serviceAccountToken":{"path":"t"}},
+                {"podCertificate":{"signerName":"a.b/c","keyType":"ED25519"}}]}}]}}"#;
         let found = references(&serde_json::from_str(json).unwrap());
         let names: Vec<_> = found.iter().map(|(kind, name)| (kind.resource(), &**name)).collect();
         let expected = [
@@ -210,6 +219,7 @@ mod tests {
             ("secret", "s"),
             ("secret", "t"),
             ("secret", "w"),
+            ("podcertificaterequest", "a"),
         ];
         assert_eq!(names, expected);
     }

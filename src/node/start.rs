@@ -97,7 +97,7 @@ pub async fn start(
         runtime: Runtime::open(runtime).await?,
         images: Images::new(store, config.registries.clone()),
         network: Network::default(),
-        objects: Objects::new(Arc::clone(&client)),
+        objects: Objects::new(Arc::clone(&client), &config.name),
         services: client.view(&SERVICES, ""),
         nodes: client.view(&NODES, &format!("metadata.name={}", config.name)),
         recorder: Recorder::start(Arc::clone(&client), "kubelet", &config.name),

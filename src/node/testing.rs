@@ -45,7 +45,8 @@ impl Cluster {
         tree.entry("metadata").set("name", name);
         tree.entry("metadata").set("namespace", namespace);
         let revision = self.history.revision() + 1;
-        let fields = vec![("spec.nodeName", tree.at(&["spec", "nodeName"]).str().into())];
+        let field = |path, name| (path, tree.at(&["spec", name]).str().into());
+        let fields = vec![field("spec.nodeName", "nodeName"), field("spec.podName", "podName")];
         let object = Arc::new(Object::new(key, tree, revision, fields));
         self.history.publish(vec![Change::Put(object)], revision);
     }

@@ -27,6 +27,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::certificates::Certificates;
 use super::dirs::PodDirs;
 use super::objects::Held;
 use super::pod::{self, Observed, Step};
@@ -96,6 +97,7 @@ struct Context {
     dirs: PodDirs,
     voice: Voice,
     tokens: Tokens,
+    certificates: Certificates,
     notes: mpsc::Sender<Note>,
     /// True once the pod is being ended: pulls are given up.
     ending: watch::Sender<bool>,
@@ -105,6 +107,11 @@ impl Context {
     /// Tells the worker. An error means that it has ended, and its tasks with it.
     async fn note(&self, note: Note) {
         let _ = self.notes.send(note).await;
+    }
+
+    /// When the first of the pod's tokens and certificates is due.
+    fn due(&self) -> Option<Wall> {
+        self.tokens.due().into_iter().chain(self.certificates.due()).min()
     }
 
     fn handle(&self) -> Option<PodHandle> {
@@ -166,6 +173,11 @@ impl Worker {
             dirs: PodDirs::of(&shared.config, &pod),
             voice: Voice::new(shared.recorder.clone(), &pod),
             tokens: Tokens::new(Arc::clone(&shared.client)),
+            certificates: Certificates::new(
+                Arc::clone(&shared.client),
+                &shared.config.name,
+                shared.nodes.clone(),
+            ),
             notes,
             ending: watch::Sender::new(false),
             shared,
@@ -258,12 +270,12 @@ impl Worker {
     }
 
     fn next_wake(&self, step: &Step, now: Wall) -> Option<Wall> {
-        let tokens = self.context.tokens.due().filter(|_| !step.ending);
+        let due = self.context.due().filter(|_| !step.ending);
         let removal = match self.removal {
             Removal::Again(at) => Some(at),
             _ => None,
         };
-        let all = [step.wake, tokens, removal, self.report.retry(), self.refresh.retry()];
+        let all = [step.wake, due, removal, self.report.retry(), self.refresh.retry()];
         all.into_iter().flatten().filter(|at| *at > now).min()
     }
 

@@ -206,3 +206,21 @@ fn a_kubeconfig_names_server_and_user() {
     assert_eq!(parsed["clusters"][0]["cluster"]["server"], "https://127.0.0.1:6443");
     assert_eq!(parsed["users"][0]["user"]["client-key-data"], "Sw==");
 }
+
+#[test]
+fn bare_requests_prove_a_key_of_the_kind_that_was_asked_for() {
+    use crate::util::x509::{KeyKind, Name, PublicKey, Unsigned};
+    let kinds = [KeyKind::Ed25519, KeyKind::Curve(256), KeyKind::Curve(384), KeyKind::Curve(521)];
+    for kind in kinds.into_iter().chain([KeyKind::Rsa(3072)]) {
+        let (key, request) = request::bare(kind).unwrap();
+        let request = Unsigned::of_der(&request).unwrap();
+        assert_eq!(PublicKey::of_der(request.public_key()).unwrap().kind(), kind);
+        let verified = request.verified().unwrap();
+        assert_eq!(verified.subject, Name::default());
+        assert!(verified.names.is_empty());
+        let read = rcgen::KeyPair::from_pem(&key).unwrap();
+        assert_eq!(rcgen::PublicKeyData::subject_public_key_info(&read), verified.public_key);
+        assert!(key.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{kind:?}");
+    }
+    assert!(request::bare(KeyKind::Rsa(2048)).is_err());
+}

@@ -29,6 +29,12 @@ pub fn blocks(text: &[u8]) -> Vec<Pem> {
     pem::parse_many(text).unwrap_or_default()
 }
 
+/// A certificate as PEM, its lines ending as those of everybody else do.
+pub fn certificate_pem(der: &[u8]) -> String {
+    const LINES: pem::EncodeConfig = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&Pem::new(CERTIFICATE, der), LINES)
+}
+
 /// The attributes of a name that are kept, by their number below 2.5.4: country, organization,
 /// unit, locality, province, street, postal code, common name, serial number. Others are of no
 /// known meaning, and what is signed must not have a meaning that nobody looked at.

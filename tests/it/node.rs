@@ -3,6 +3,7 @@
 
 mod bundles;
 mod cases;
+mod certificates;
 mod far;
 mod images;
 mod resize;

@@ -17,7 +17,7 @@ mod signing_request;
 mod testing;
 mod trust_bundle;
 
-pub use pod_certificate::PodCertificate;
+pub use pod_certificate::{PodCertificate, lifetimes, user_annotations};
 pub use signing_request::SigningRequest;
 pub use trust_bundle::{TRUST_BUNDLE, name_faults as trust_bundle_name_faults};
 

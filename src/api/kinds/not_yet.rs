@@ -83,7 +83,7 @@ pub const POD: &[Row] = &[
     ("volumes[].projected.sources[].clusterTrustBundle.user", &[]),
     ("volumes[].projected.sources[].configMap.items[].user", &[]),
     ("volumes[].projected.sources[].downwardAPI.items[].user", &[]),
-    ("volumes[].projected.sources[].podCertificate", &[]),
+    ("volumes[].projected.sources[].podCertificate.user", &[]),
     ("volumes[].projected.sources[].secret.items[].user", &[]),
     ("volumes[].projected.sources[].serviceAccountToken.user", &[]),
     ("volumes[].quobyte", &[]),

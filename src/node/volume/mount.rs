@@ -209,6 +209,7 @@ mod tests {
             allocatable: &BTreeMap::new(),
             sources: &Sources::default(),
             tokens: &HashMap::new(),
+            certificates: &HashMap::new(),
         };
         let volumes = pod.spec.as_ref().unwrap().volumes.as_ref().unwrap();
         let set_up =

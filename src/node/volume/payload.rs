@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::{
     ClusterTrustBundleProjection, Container, DownwardAPIVolumeFile, KeyToPath, Pod,
-    ServiceAccountTokenProjection, Volume, VolumeProjection,
+    PodCertificateProjection, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub sources: &'a Sources,
     /// Tokens that were asked for.
     pub tokens: &'a HashMap<TokenWish, String>,
+    /// Certificates that were asked for.
+    pub certificates: &'a HashMap<CertificateWish, Result<Credentials, String>>,
 }
 
 /// A service account token that a volume shall hold.
@@ -55,6 +57,28 @@ pub fn token_wishes(volume: &Volume) -> Vec<TokenWish> {
     sources.filter_map(|source| source.service_account_token.as_ref()).map(TokenWish::of).collect()
 }
 
+/// Which source of which volume shall hold a certificate of the pod.
+pub type CertificateWish = (String, usize);
+
+/// A certificate, and what proves that it is one's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The private key in PEM.
+    pub key: String,
+    /// The certificate and those between it and its authority, in PEM.
+    pub chain: String,
+}
+
+/// The certificates that a volume shall hold.
+pub fn certificate_wishes(
+    volume: &Volume,
+) -> impl Iterator<Item = (CertificateWish, &PodCertificateProjection)> {
+    let projected = volume.projected.iter().flat_map(|volume| volume.sources.iter().flatten());
+    projected.enumerate().filter_map(|(index, source)| {
+        Some(((volume.name.clone(), index), source.pod_certificate.as_ref()?))
+    })
+}
+
 /// Why a volume has no files yet: the end of a `FailedMount` event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
@@ -65,7 +89,7 @@ pub enum PayloadError {
     #[error("{} references non-existent {}key: {key}", kind.resource(), match kind {
         Kind::ConfigMap => "config ",
         Kind::Secret => "secret ",
-        Kind::TrustBundles => "",
+        Kind::TrustBundles | Kind::CertificateRequests => "",
     })]
     NoKey {
         /// In what.
@@ -87,9 +111,9 @@ pub enum PayloadError {
     /// Nor any that is chosen by signer and labels.
     #[error("combination of signerName and labelSelector matched zero ClusterTrustBundles")]
     NoBundles,
-    /// A source that this node does not serve.
-    #[error("projected volume source {0} is not supported")]
-    Unsupported(&'static str),
+    /// A certificate has not come yet, or never will.
+    #[error("{0}")]
+    NoCertificate(String),
 }
 
 /// Whether a volume's files come from the API.
@@ -119,6 +143,9 @@ pub fn payload(volume: &Volume, context: &Context<'_>) -> Result<Payload, Payloa
     } else if let Some(projected) = &volume.projected {
         for source in projected.sources.iter().flatten() {
             add_projected(source, context, mode(projected.default_mode), &mut out)?;
+        }
+        for (wish, files) in certificate_wishes(volume) {
+            add_certificate(&wish, files, context, mode(projected.default_mode), &mut out)?;
         }
     }
     Ok(out)
@@ -151,9 +178,6 @@ fn add_projected(
         let bytes = anchors(wish, context.sources.bundles())?;
         let (mode, owner) = private(context.pod, mode);
         out.insert(wish.path.clone(), File { bytes, mode, owner });
-    }
-    if source.pod_certificate.is_some() {
-        return Err(PayloadError::Unsupported("podCertificate"));
     }
     Ok(())
 }
@@ -249,6 +273,31 @@ fn add_token(
     Ok(())
 }
 
+fn add_certificate(
+    wish: &CertificateWish,
+    files: &PodCertificateProjection,
+    context: &Context<'_>,
+    mode: u32,
+    out: &mut Payload,
+) -> Result<(), PayloadError> {
+    let none = || PayloadError::NoCertificate("no credentials yet".to_owned());
+    let given = context.certificates.get(wish).ok_or_else(none)?;
+    let Credentials { key, chain } =
+        given.as_ref().map_err(|why| PayloadError::NoCertificate(why.clone()))?;
+    let (mode, owner) = private(context.pod, mode);
+    let parts = [
+        (&files.credential_bundle_path, format!("{key}{chain}")),
+        (&files.key_path, key.clone()),
+        (&files.certificate_chain_path, chain.clone()),
+    ];
+    for (path, text) in parts {
+        if let Some(path) = path.as_ref().filter(|path| !path.is_empty()) {
+            out.insert(path.clone(), File { bytes: text.into_bytes(), mode, owner });
+        }
+    }
+    Ok(())
+}
+
 /// Mode and owner of what is for the pod's user or group alone, where either is known.
 fn private(pod: &Pod, mode: u32) -> (u32, Option<u32>) {
     let owner = common_user(pod);
@@ -275,8 +324,7 @@ fn anchors(
         .flat_map(|text| x509::blocks(text.as_bytes()))
         .map(|block| block.contents().to_vec())
         .collect();
-    const LINES: pem::EncodeConfig = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    let text = |der| pem::encode_config(&pem::Pem::new(x509::CERTIFICATE, der), LINES);
+    let text = |der: Vec<u8>| x509::certificate_pem(&der);
     Ok(all.into_iter().map(text).collect::<String>().into_bytes())
 }
 
@@ -319,6 +367,9 @@ mod tests {
 
     use super::*;
 
+    /// What every certificate that is wished for says.
+    const KINDS: &str = r#""signerName":"a.b/c","keyType":"ED25519""#;
+
     fn files(volume: &str, spec: &str) -> Result<Vec<String>, String> {
         let volume: Volume = serde_json::from_str(&format!(r#"{{"name":"v",{volume}}}"#)).unwrap();
         let pod = format!(
@@ -342,12 +393,17 @@ mod tests {
             sources.add_bundle(Value::parse(json.as_bytes()).unwrap());
         }
         let wish = TokenWish { audience: String::new(), seconds: 3607 };
+        let credentials = Credentials { key: "key ".to_owned(), chain: "chain".to_owned() };
         let context = Context {
             pod: &serde_json::from_str(&pod).unwrap(),
             addresses: &Addresses::default(),
             allocatable: &BTreeMap::new(),
             sources: &sources,
             tokens: &[(wish, "jwt".to_owned())].into(),
+            certificates: &HashMap::from([
+                (("v".to_owned(), 0), Ok(credentials)),
+                (("v".to_owned(), 1), Err("it was denied".to_owned())),
+            ]),
         };
         let payload = payload(&volume, &context).map_err(|error| error.to_string())?;
         let line = |(path, file): (String, File)| {
@@ -414,6 +470,22 @@ mod tests {
         }
         let owned = r#","securityContext":{"runAsUser":7}"#;
         assert!(of(r#""name":"mine""#, owned).unwrap().starts_with("ca 600"));
+    }
+
+    #[test]
+    fn certificates_are_written_in_one_file_or_in_two() {
+        let of = |paths: &[&str], spec: &str| {
+            let sources: Vec<String> =
+                paths.iter().map(|paths| format!(r#"{{"podCertificate":{{{paths}}}}}"#)).collect();
+            files(&format!(r#""projected":{{"sources":[{}]}}"#, sources.join(",")), spec)
+        };
+        let both = r#""credentialBundlePath":"both","keyPath":"","#;
+        assert_eq!(of(&[&format!("{both}{KINDS}")], "").unwrap(), ["both 644 \"key chain\""]);
+        let apart = format!(r#""keyPath":"k","certificateChainPath":"d/c",{KINDS}"#);
+        assert_eq!(of(&[&apart], "").unwrap(), ["d/c 644 \"chain\"", "k 644 \"key \""]);
+        let owned = r#","securityContext":{"runAsUser":7}"#;
+        assert_eq!(of(&[&apart], owned).unwrap(), ["d/c 600 \"chain\" 7", "k 600 \"key \" 7"]);
+        assert_eq!(of(&[&apart, &apart], ""), Err("it was denied".to_owned()));
     }
 
     #[test]

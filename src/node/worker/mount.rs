@@ -2,16 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 
 use super::{Context, Note, RETRY_FIRST, RETRY_MAX, Worker};
+use crate::node::certificates::Fetched;
 use crate::node::container::fields::Addresses;
 use crate::node::objects::Held;
 use crate::node::pod::{Trouble, Volumes};
 use crate::node::source::Sources;
 use crate::node::volume::mount::{set_up, take_down};
-use crate::node::volume::payload::{self, TokenWish, token_wishes};
+use crate::node::volume::payload::{self, TokenWish, certificate_wishes, token_wishes};
 use crate::util::backoff::Backoff;
 use crate::util::clock::{self, Wall};
 
@@ -50,6 +52,7 @@ impl Refresh {
 impl Worker {
     pub(super) fn mount(&mut self, pod: &Arc<Pod>) {
         self.seen.volumes = Volumes::Mounting;
+        self.refresh.wanted = false;
         let held = self.hold(pod).again();
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(pod));
         let addresses = self.addresses();
@@ -71,7 +74,10 @@ impl Worker {
                     self.context.voice.warn("FailedMount", message.clone());
                 }
                 self.seen.volumes = Volumes::Absent;
-                let retry = clock::now().after(self.mount_retry.fail());
+                // What has changed meanwhile may be what was missing.
+                let delay = self.mount_retry.fail();
+                let delay = if self.refresh.wanted { Duration::ZERO } else { delay };
+                let retry = clock::now().after(delay);
                 let (reason, message) = ("FailedMount".to_owned(), why.join("; "));
                 self.seen.volume_trouble = Some(Trouble { reason, message, later: None, retry });
             }
@@ -83,7 +89,7 @@ impl Worker {
         let metadata = (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
         let known = self.refresh.metadata.replace(metadata.clone());
         let retold = known.is_some_and(|known| known != metadata);
-        let due = self.context.tokens.due().is_some_and(|due| due <= now);
+        let due = self.context.due().is_some_and(|due| due <= now);
         let again = self.refresh.retry.is_some_and(|at| at <= now);
         self.refresh.wanted |= retold || due || again;
         let waits = self.refresh.retry.is_some_and(|at| at > now);
@@ -150,6 +156,19 @@ impl Worker {
     }
 }
 
+/// What a pod's files are made from, besides the pod.
+struct Given {
+    addresses: Addresses,
+    sources: Sources,
+    tokens: HashMap<TokenWish, String>,
+    certificates: Fetched,
+}
+
+/// All volumes of a pod.
+fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten())
+}
+
 /// Sets all volumes of a pod up; returns what is wrong with which.
 async fn set_up_all(
     context: &Arc<Context>,
@@ -158,8 +177,7 @@ async fn set_up_all(
     addresses: Addresses,
 ) -> Result<(), Vec<String>> {
     let sources = held.sources().await;
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let wishes: Vec<TokenWish> = volumes.flat_map(token_wishes).collect();
+    let wishes: Vec<TokenWish> = volumes(pod).flat_map(token_wishes).collect();
     let now = clock::now();
     let tokens = context.tokens.fetch(pod, &wishes, now).await;
     // Without a token the volumes that hold none can be set up all the same.
@@ -167,8 +185,14 @@ async fn set_up_all(
         Ok(tokens) => (tokens, None),
         Err(error) => (HashMap::new(), Some(error.to_string())),
     };
+    let wishes: Vec<_> = volumes(pod).flat_map(certificate_wishes).collect();
+    let certificates = context.certificates.fetch(pod, &wishes, now).await;
+    for (reason, message) in &certificates.told {
+        context.voice.warn(reason, message.clone());
+    }
+    let given = Given { addresses, sources, tokens, certificates };
     let (context, pod) = (Arc::clone(context), Arc::clone(pod));
-    let work = move || set_up_now(&context, &pod, &addresses, &sources, &tokens, now);
+    let work = move || set_up_now(&context, &pod, &given, now);
     let mut wrong = match tokio::task::spawn_blocking(work).await {
         Ok(wrong) => wrong,
         Err(error) => vec![error.to_string()],
@@ -179,20 +203,18 @@ async fn set_up_all(
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-fn set_up_now(
-    context: &Context,
-    pod: &Pod,
-    addresses: &Addresses,
-    sources: &Sources,
-    tokens: &HashMap<TokenWish, String>,
-    now: Wall,
-) -> Vec<String> {
-    let allocatable = context.shared.allocatable();
-    let with = payload::Context { pod, addresses, allocatable: &allocatable, sources, tokens };
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let failure = |volume: &k8s_openapi::api::core::v1::Volume| {
+fn set_up_now(context: &Context, pod: &Pod, given: &Given, now: Wall) -> Vec<String> {
+    let with = payload::Context {
+        pod,
+        addresses: &given.addresses,
+        allocatable: &context.shared.allocatable(),
+        sources: &given.sources,
+        tokens: &given.tokens,
+        certificates: &given.certificates.credentials,
+    };
+    let failure = |volume: &Volume| {
         let error = set_up(&context.dirs, volume, &with, now).err()?;
         Some(format!("MountVolume.SetUp failed for volume {:?} : {error}", volume.name))
     };
-    volumes.filter_map(failure).collect()
+    volumes(pod).filter_map(failure).collect()
 }

@@ -16,7 +16,7 @@ use crate::limits;
 use crate::pki::Error;
 use crate::util::clock::{self, Wall};
 use crate::util::id;
-use crate::util::x509::{ATTRIBUTES, AlternativeNames, CERTIFICATE, Name, Request};
+use crate::util::x509::{ATTRIBUTES, AlternativeNames, Name, Request, certificate_pem};
 
 /// What a key may be used for, by its bit in the extension; `signing` is another word for one.
 const KEY_USAGES: &[(&str, usize)] = &[
@@ -98,12 +98,9 @@ impl Authority {
                 writer.next().write_bitvec_bytes(&signature, signature.len() * 8);
             });
         });
-        Ok(pem::encode_config(&pem::Pem::new(CERTIFICATE, der), LINES))
+        Ok(certificate_pem(&der))
     }
 }
-
-/// As Go and openssl write PEM.
-const LINES: pem::EncodeConfig = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
 
 /// From when to when a certificate is valid: at most as long as its authority.
 fn validity(now: Wall, asked: Option<Duration>, authority_ends: Wall) -> (Wall, Wall) {

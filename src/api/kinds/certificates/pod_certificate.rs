@@ -141,7 +141,8 @@ fn uid(at: At<'_>, errors: &mut Errors) {
     }
 }
 
-fn user_annotations(at: At<'_>, errors: &mut Errors) {
+/// What a pod tells a signer, as annotations whose keys all have a domain.
+pub fn user_annotations(at: At<'_>, errors: &mut Errors) {
     metadata::annotations(at, errors);
     for (key, _) in at.value().fields() {
         let lower = key.to_lowercase();
@@ -152,14 +153,19 @@ fn user_annotations(at: At<'_>, errors: &mut Errors) {
     }
 }
 
+/// The shortest and the longest lifetime that may be asked of a signer, in seconds.
+pub fn lifetimes(signer: &str) -> (i64, i64) {
+    let domain = signer.split('/').next().unwrap_or_default();
+    let own = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
+    (LIFETIME_S_MIN, if own { OWN_LIFETIME_S_MAX } else { LIFETIME_S_MAX })
+}
+
 fn lifetime(spec: At<'_>, errors: &mut Errors) {
     let at = spec.field("maxExpirationSeconds");
     let Some(seconds) = at.as_int() else { return errors.required(at, "must be set") };
-    let domain = spec.get("signerName").str().split('/').next().unwrap_or_default();
-    let own = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
-    let max = if own { OWN_LIFETIME_S_MAX } else { LIFETIME_S_MAX };
-    if !(LIFETIME_S_MIN..=max).contains(&seconds) {
-        errors.invalid(at, &at, &format!("must be in the range [{LIFETIME_S_MIN}, {max}]"));
+    let (min, max) = lifetimes(spec.get("signerName").str());
+    if !(min..=max).contains(&seconds) {
+        errors.invalid(at, &at, &format!("must be in the range [{min}, {max}]"));
     }
 }
 

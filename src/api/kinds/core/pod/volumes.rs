@@ -23,6 +23,12 @@ const SHOWN: &[&str] = &[
     "metadata.uid",
 ];
 
+/// The kinds of keys that a pod can have certified.
+const KEY_TYPES: &[&str] =
+    &["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
+/// The files that a certificate of a pod can be in.
+const CERTIFICATE_PATHS: [&str; 3] = ["credentialBundlePath", "keyPath", "certificateChainPath"];
+
 const HOST_PATH_TYPES: &[&str] = &[
     "",
     "BlockDevice",
@@ -188,6 +194,10 @@ fn projected_source(volume: At<'_>, source: At<'_>, errors: &mut Errors) {
     if !bundle.is_null() {
         trust_bundle(bundle, errors);
     }
+    let certificate = source.field("podCertificate");
+    if !certificate.is_null() {
+        pod_certificate(certificate, errors);
+    }
     if source.value().fields().filter(|(_, value)| !value.is_null()).count() > 1 {
         errors.forbidden(source, "may not specify more than 1 volume type per source");
     }
@@ -226,13 +236,47 @@ fn bundle_name(name: At<'_>, errors: &mut Errors) {
     }
 }
 
+fn pod_certificate(at: At<'_>, errors: &mut Errors) {
+    certificates::signer(at.field("signerName"), errors);
+    certificates::user_annotations(at.field("userAnnotations"), errors);
+    user(at.field("user"), errors);
+    let kind = at.field("keyType");
+    if !KEY_TYPES.contains(&kind.str()) {
+        errors.not_supported(kind, &kind.str().into(), KEY_TYPES);
+    }
+    let seconds = at.field("maxExpirationSeconds");
+    let (min, max) = certificates::lifetimes(at.get("signerName").str());
+    let mut outside = |bound: &str| {
+        let why = format!("if provided, maxExpirationSeconds must be {bound}");
+        errors.invalid(seconds, &seconds, &why);
+    };
+    match seconds.as_int() {
+        Some(given) if given < min => outside(&format!(">= {min}")),
+        Some(given) if given > max => outside(&format!("<= {max}")),
+        _ => {}
+    }
+    let paths = CERTIFICATE_PATHS.map(|name| at.field(name));
+    for path in paths {
+        local_path(path, errors);
+    }
+    if paths.iter().all(|path| path.is_empty()) {
+        let why = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
+        errors.required(at, why);
+    }
+}
+
 /// Two files of one projected volume may not have one path.
 fn conflicting_paths(volume: At<'_>, errors: &mut Errors) {
     let mut seen: Vec<&str> = Vec::new();
     for source in volume.value().get("sources").items() {
         for (kind, from) in source.fields() {
-            if kind == "clusterTrustBundle" {
-                let path = from.get("path");
+            let own: &[&str] = match kind {
+                "clusterTrustBundle" => &["path"],
+                "podCertificate" => &CERTIFICATE_PATHS,
+                _ => &[],
+            };
+            let given = |name: &&str| kind == "clusterTrustBundle" || !from.get(name).is_empty();
+            for path in own.iter().filter(|name| given(name)).map(|name| from.get(name)) {
                 match seen.contains(&path.str()) {
                     true => errors.invalid(volume, path, "conflicting duplicate paths"),
                     false => seen.push(path.str()),
