@@ -52,8 +52,8 @@ fn core_of(event: &Value) -> Value {
 }
 
 fn rename(object: &mut Value, from: &str, to: &str) {
-    let value = object.remove(from);
-    if !value.is_null() {
+    // Times that are not set are written as null.
+    if let Some(value) = object.as_object_mut().and_then(|fields| fields.remove(from)) {
         object.set(to, value);
     }
 }

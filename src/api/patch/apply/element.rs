@@ -167,8 +167,8 @@ pub(super) fn canonical(text: &str) -> Result<Option<Element>, String> {
     }))
 }
 
-/// Whether a text is surely canonical: a field, or one key whose name and value are plain, as nearly
-/// all are.
+/// Whether a text is surely canonical: a field, or one key whose name and value are plain, as
+/// nearly all are.
 fn is_plain(text: &str) -> bool {
     let Some(pair) = text.strip_prefix("k:{\"") else { return text.starts_with("f:") };
     let pair = pair.strip_suffix("\"}").and_then(|pair| pair.split_once("\":\""));
