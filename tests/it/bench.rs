@@ -1,8 +1,9 @@
 //! What rk costs and how fast it is: one run, one table. `tests/bench.sh` builds and runs it.
 //!
 //! It measures the executable named by `BENCH_EXE`, which is the one that ships, not the one that
-//! was built for the tests. `BENCH_PEER` names a program to be measured beside it ([`peer`]). With
-//! `BENCH_README` set, the table goes into the README.
+//! was built for the tests. `BENCH_PEER` names a program to be measured beside it ([`peer`]),
+//! `BENCH_ONLY` one part (`node`, `api`, `crowd`). With `BENCH_README` set, the table goes into the
+//! README.
 
 use std::time::Duration;
 
@@ -45,9 +46,12 @@ fn bench() {
     let mut report = Report::default();
     let size = std::fs::metadata(&exe).unwrap().len();
     report.add([Figure::mb("executable, static", size)]);
-    node(&mut report, &exe);
-    api(&mut report, &exe);
-    crowd(&mut report, &exe);
+    let only = std::env::var("BENCH_ONLY").unwrap_or_default();
+    let parts: [(&str, fn(&mut Report, &str)); 3] =
+        [("node", node), ("api", api), ("crowd", crowd)];
+    for (_, part) in parts.iter().filter(|(name, _)| only.is_empty() || only == *name) {
+        part(&mut report, &exe);
+    }
     if let Ok(program) = std::env::var("BENCH_PEER") {
         report.set_beside(peer::measure(&program));
     }

@@ -2,9 +2,8 @@
 //!
 //! An object stands in an envelope, the bytes `k8s\0` and a `runtime.Unknown` message with the
 //! type and the object's own message ([`open`], [`seal`]). The object's message is what
-//! [`encode`] and [`decode`] deal with; lists are put together from the messages of their items
-//! ([`list`]), and watch events from sealed objects ([`watch_frame`]), so that each object need
-//! be encoded once.
+//! [`encode`] and [`decode`] deal with; lists are written item by item ([`List`]), and watch events made
+//! of sealed objects ([`watch_frame`]), so that each object is encoded once, in its place.
 //!
 //! What Go always writes (zero values of plain fields) is always written, so that the bytes equal
 //! upstream's. Unknown fields are skipped. Custom resources have no protobuf form.
@@ -68,19 +67,37 @@ pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, Error> {
 
 /// Puts an object's message into an envelope.
 pub fn seal(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
-    let mut out = wire::Writer::with_capacity(message.len() + api_version.len() + kind.len() + 32);
-    // Content encoding and type, always there and always empty.
-    out.bytes(4, b"");
-    out.bytes(3, b"");
-    out.bytes(2, message);
-    out.nested(1, |out| {
+    let mut sealed = Sealed::with_room(message.len() + api_version.len() + kind.len() + 32);
+    sealed.out.raw(message);
+    sealed.close(api_version, kind)
+}
+
+/// An envelope that is being written, from its end to its beginning.
+struct Sealed {
+    out: wire::Writer,
+    /// What stands behind the message.
+    behind: usize,
+}
+
+impl Sealed {
+    fn with_room(bytes: usize) -> Self {
+        let mut out = wire::Writer::with_capacity(bytes);
+        // Content encoding and type, always there and always empty.
+        out.bytes(4, b"");
+        out.bytes(3, b"");
+        Self { behind: out.len(), out }
+    }
+
+    fn close(self, api_version: &str, kind: &str) -> Vec<u8> {
+        let Self { mut out, behind } = self;
+        out.close(2, behind);
+        let behind = out.len();
         out.bytes(2, kind.as_bytes());
         out.bytes(1, api_version.as_bytes());
-        Ok::<(), Error>(())
-    })
-    .ok();
-    out.raw(MAGIC);
-    out.finish()
+        out.close(1, behind);
+        out.raw(MAGIC);
+        out.finish()
+    }
 }
 
 /// A whole object in its envelope, by the type that it says itself.
@@ -92,22 +109,38 @@ pub fn encode_sealed(object: &Value, schema: &Schema) -> Result<Vec<u8>, Error> 
     Ok(seal(object.get("apiVersion").str(), object.get("kind").str(), &message))
 }
 
-/// A list's message from its `ListMeta` and the messages of its items.
-///
-/// # Errors
-/// A `metadata` that is none.
-pub fn list<'a>(
-    metadata: &Value,
-    items: impl DoubleEndedIterator<Item = &'a [u8]>,
-) -> Result<Vec<u8>, Error> {
-    let empty = Schema::of("", "v1", "PodList").unwrap_or_default();
-    let head = encode(&Value::from([("metadata", metadata.clone())]), &empty)?;
-    let mut out = wire::Writer::with_capacity(head.len() + 256);
-    for item in items.rev() {
-        out.bytes(2, item);
+/// A list that is being written in its envelope, from its last item to its first, each in place.
+pub struct List(Sealed);
+
+impl List {
+    /// An empty list, with room for about so many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        Self(Sealed::with_room(bytes + 256))
     }
-    out.raw(&head);
-    Ok(out.finish())
+
+    /// Puts an item before those that are there.
+    ///
+    /// # Errors
+    /// As [`encode`].
+    pub fn item(&mut self, object: &Value, schema: &Schema) -> Result<(), Error> {
+        self.0.out.nested(2, |out| write::encode_into(out, object, schema))
+    }
+
+    /// The list with its type and its `ListMeta`.
+    ///
+    /// # Errors
+    /// A `metadata` that is none.
+    pub fn seal(
+        mut self,
+        api_version: &str,
+        kind: &str,
+        metadata: &Value,
+    ) -> Result<Vec<u8>, Error> {
+        let empty = Schema::of("", "v1", "PodList").unwrap_or_default();
+        let head = Value::from([("metadata", metadata.clone())]);
+        write::encode_into(&mut self.0.out, &head, &empty)?;
+        Ok(self.0.close(api_version, kind))
+    }
 }
 
 /// One event of a watch: a length and a `WatchEvent` with a sealed object.

@@ -207,8 +207,10 @@ fn protobuf_lists_are_made_of_their_items() {
     let metadata = Value::from([("resourceVersion", "7".into())]);
     let list = Value::from([("metadata", metadata.clone()), ("items", items.to_vec().into())]);
     let whole = protobuf::encode(&list, &Schema::of("", "v1", "ConfigMapList").unwrap()).unwrap();
-    let messages = items.map(|item| protobuf::encode(&item, &schema).unwrap());
-    assert_eq!(protobuf::list(&metadata, messages.iter().map(Vec::as_slice)).unwrap(), whole);
+    let mut written = protobuf::List::with_room(0);
+    items.iter().rev().for_each(|item| written.item(item, &schema).unwrap());
+    let sealed = written.seal("v1", "ConfigMapList", &metadata).unwrap();
+    assert_eq!(sealed, protobuf::seal("v1", "ConfigMapList", &whole));
 }
 
 #[test]

@@ -287,22 +287,23 @@ impl Renderer {
     }
 
     fn protobuf_list(&self, list: &List) -> Result<Body, Status> {
-        let mut messages = Vec::with_capacity(list.items.len());
-        for object in &list.items {
+        // Messages are shorter than JSON.
+        let room = list.items.iter().map(|object| object.body.len()).sum();
+        let mut out = protobuf::List::with_room(room);
+        for object in list.items.iter().rev() {
             let value = self.shaped(as_served(&self.resource, object)?);
-            let schema = match self.accepted.shape {
-                Shape::Whole => &self.resource.schema,
-                _ => &schema_of(&value)?,
+            let written = match self.accepted.shape {
+                Shape::Whole => out.item(&value, &self.resource.schema),
+                _ => out.item(&value, &schema_of(&value)?),
             };
-            messages.push(protobuf::encode(&value, schema).map_err(broken)?);
+            written.map_err(broken)?;
         }
-        let items = messages.iter().map(Vec::as_slice);
-        let message = protobuf::list(&list_meta(list), items).map_err(broken)?;
         let (kind, version) = match self.accepted.shape {
             Shape::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1".into()),
             _ => (&*self.resource.list_kind, self.resource.api_version()),
         };
-        Ok(Rope::from(protobuf::seal(&version, kind, &message)).into())
+        let sealed = out.seal(&version, kind, &list_meta(list)).map_err(broken)?;
+        Ok(Rope::from(sealed).into())
     }
 
     /// Events of a watch, framed.

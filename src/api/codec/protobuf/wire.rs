@@ -227,8 +227,13 @@ impl Writer {
     ) -> Result<(), E> {
         let behind = self.len();
         write(self)?;
+        self.close(number, behind);
+        Ok(())
+    }
+
+    /// Makes a field of all that was written since there were `behind` bytes.
+    pub(in crate::api) fn close(&mut self, number: u32, behind: usize) {
         self.raw_varint((self.len() - behind) as u64);
         self.tag(number, 2);
-        Ok(())
     }
 }

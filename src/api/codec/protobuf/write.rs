@@ -14,12 +14,17 @@ use crate::api::tree::{Map, Value};
 /// # Errors
 /// Values of another type than their field; kinds that have no protobuf form.
 pub fn encode(object: &Value, schema: &Schema) -> Result<Vec<u8>, Error> {
+    let mut out = Writer::with_capacity(1024);
+    encode_into(&mut out, object, schema)?;
+    Ok(out.finish())
+}
+
+/// Writes an object's message before what is there.
+pub(super) fn encode_into(out: &mut Writer, object: &Value, schema: &Schema) -> Result<(), Error> {
     let (Some(ty), Value::Object(object)) = (schema.fields(), object) else {
         return Err(Error::Type("the object has no protobuf form".to_owned()));
     };
-    let mut out = Writer::with_capacity(1024);
-    message(&mut out, ty, object)?;
-    Ok(out.finish())
+    message(out, ty, object)
 }
 
 static EMPTY: Map = Map::new();
