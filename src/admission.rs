@@ -20,6 +20,7 @@ mod certificates;
 mod classes;
 mod lifecycle;
 mod limits;
+mod meters;
 mod nodes;
 mod plugins;
 mod pods;
@@ -31,6 +32,7 @@ mod runtime_class;
 mod security;
 mod service_account;
 
+pub use meters::Meters;
 pub use plugins::Plugins;
 pub use quota::{Charge, Verdict};
 
@@ -48,6 +50,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Delete, Self::Connect];
+
     /// As `AdmissionReview` writes it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -22,6 +22,7 @@ mod flow;
 mod garbage;
 mod history;
 mod job;
+mod meters;
 mod mirroring;
 mod namespace;
 mod node;
@@ -48,6 +49,7 @@ use crate::util::backoff::Backoff;
 use crate::util::clock;
 pub use certificates::Signer;
 use everything::Everything;
+pub use meters::Meters;
 use runner::Controller;
 
 /// What controllers must know that is not in the cluster.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub cluster_cidr: (Ipv4Addr, u8),
     /// What signs requests for certificates.
     pub signer: Signer,
+    /// What the work queues count.
+    pub meters: Meters,
 }
 
 /// All controllers but those that look at every resource.
@@ -106,22 +110,25 @@ fn table(settings: &Settings) -> Vec<Controller> {
 /// When the server does not say what it serves.
 pub async fn run(client: Arc<dyn Client>, settings: Settings) -> Result<(), Status> {
     let everything = Everything::discover(Arc::clone(&client)).await?;
+    let meters = &settings.meters;
     let rows = table(&settings).into_iter().map(Arc::new).map(|row| {
         let client = &client;
-        supervise(row.name, move || runner::run(Arc::clone(&row), Arc::clone(client)))
+        supervise(row.name, move || {
+            runner::run(Arc::clone(&row), Arc::clone(client), meters.clone())
+        })
     });
-    let of_everything = || (Arc::clone(&client), Arc::clone(&everything));
+    let of_everything = || (Arc::clone(&client), Arc::clone(&everything), meters.clone());
     let namespaces = || {
-        let (client, everything) = of_everything();
-        namespace::run(client, everything)
+        let (client, everything, meters) = of_everything();
+        namespace::run(client, everything, meters)
     };
     let garbage = || {
-        let (client, everything) = of_everything();
-        garbage::run(client, everything)
+        let (client, everything, meters) = of_everything();
+        garbage::run(client, everything, meters)
     };
     let quotas = || {
-        let (client, everything) = of_everything();
-        quota::run(client, everything)
+        let (client, everything, meters) = of_everything();
+        quota::run(client, everything, meters)
     };
     tokio::join!(
         join_all(rows),

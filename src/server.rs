@@ -11,6 +11,7 @@ use crate::api::registry;
 use crate::api::status::Status;
 use crate::apiserver::allocate::{Allocator, Ranges};
 use crate::apiserver::engine::{Engine, Identity, Parts};
+use crate::apiserver::http::Register;
 use crate::auth::Authorization;
 use crate::auth::oidc::Oidc;
 use crate::auth::service_account::Tokens;
@@ -103,10 +104,18 @@ impl Base {
         self.settings.oidc.clone().map(|settings| Oidc::new(settings).map(Arc::new)).transpose()
     }
 
-    fn engine(&self, tokens: &Arc<Tokens>, issuer: Option<Arc<Oidc>>) -> Arc<Engine> {
+    fn engine(
+        &self,
+        tokens: &Arc<Tokens>,
+        issuer: Option<Arc<Oidc>>,
+        meters: &mut Vec<Register>,
+    ) -> Arc<Engine> {
         let history = self.store.history();
         let authorization = Arc::new(Authorization::new(history));
         let admission = Plugins::new(Arc::clone(history), Arc::clone(&authorization));
+        let (counted, decided) = (admission.meters(), Arc::clone(&authorization));
+        meters.push(Box::new(move |registry| counted.register(registry)));
+        meters.push(Box::new(move |registry| decided.register(registry)));
         let ranges = Ranges {
             services: self.settings.network.service_cidr,
             node_ports: self.settings.node_ports.clone(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::meters::{Meters, Round, Stage};
 use super::{
     Admission, AdmissionRequest, Charge, certificates, classes, lifecycle, limits, nodes, pods,
     priority, quota, rbac, restriction, runtime_class, security, service_account,
@@ -89,44 +90,81 @@ const PLUGINS: &[Plugin] = &[
     V("RBACEscalation", rbac::validate),
 ];
 
+/// The name of the plugin that charges quotas, which comes after all others.
+const QUOTA: &str = "ResourceQuota";
+
 /// Runs the built-in plugins.
 pub struct Plugins {
     world: World,
+    meters: Arc<Meters>,
 }
 
 impl Plugins {
     /// Plugins that look things up in `history`, and rights in `authorization`.
-    pub const fn new(history: Arc<History>, authorization: Arc<Authorization>) -> Self {
-        Self { world: World::new(history, authorization) }
+    pub fn new(history: Arc<History>, authorization: Arc<Authorization>) -> Self {
+        let meters = Arc::new(Meters::new(PLUGINS.len() + 1));
+        Self { world: World::new(history, authorization), meters }
+    }
+
+    /// What is counted of the plugins.
+    pub fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+
+    fn change(
+        &self,
+        request: &mut AdmissionRequest<'_>,
+        round: &mut Round<'_>,
+    ) -> Result<(), Status> {
+        for (index, plugin) in PLUGINS.iter().enumerate() {
+            let M(name, mutate) = plugin else { continue };
+            let done = mutate(&self.world, request);
+            round.took(index, name, done.is_err());
+            done.inspect_err(|error| refused(name, error))?;
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &self,
+        request: &AdmissionRequest<'_>,
+        round: &mut Round<'_>,
+    ) -> Result<Vec<String>, Status> {
+        let mut warnings = Vec::new();
+        for (index, plugin) in PLUGINS.iter().enumerate() {
+            let (name, judged) = match plugin {
+                M(..) => continue,
+                V(name, validate) => (name, validate(&self.world, request).map(|()| Vec::new())),
+                J(name, judge) => (name, judge(&self.world, request)),
+            };
+            round.took(index, name, judged.is_err());
+            warnings.append(&mut judged.inspect_err(|error| refused(name, error))?);
+        }
+        Ok(warnings)
     }
 }
 
 #[async_trait]
 impl Admission for Plugins {
     async fn mutate(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-        for plugin in PLUGINS {
-            let M(name, mutate) = plugin else { continue };
-            mutate(&self.world, request).inspect_err(|error| refused(name, error))?;
-        }
-        Ok(())
+        let mut round = self.meters.round(Stage::Admit, request.operation);
+        let done = self.change(request, &mut round);
+        round.over(done.is_err());
+        done
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<Vec<String>, Status> {
-        let mut warnings = Vec::new();
-        for plugin in PLUGINS {
-            let (name, judged) = match plugin {
-                M(..) => continue,
-                V(name, validate) => (name, validate(&self.world, request).map(|()| Vec::new())),
-                J(name, judge) => (name, judge(&self.world, request)),
-            };
-            warnings.append(&mut judged.inspect_err(|error| refused(name, error))?);
-        }
-        Ok(warnings)
+        let mut round = self.meters.round(Stage::Validate, request.operation);
+        let judged = self.judge(request, &mut round);
+        round.over(judged.is_err());
+        judged
     }
 
     fn charge(&self, request: &AdmissionRequest<'_>) -> Result<Vec<Charge>, Status> {
+        let mut round = self.meters.round(Stage::Validate, request.operation);
         let charged = quota::charge(&self.world, request);
-        charged.inspect_err(|error| refused("ResourceQuota", error))
+        round.took(PLUGINS.len(), QUOTA, charged.is_err());
+        charged.inspect_err(|error| refused(QUOTA, error))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::meta::{GroupResource, Key};
-use crate::api::registry::{Plain, Scope};
+use crate::api::registry::{Called, Plain, Scope};
 use crate::api::schema::Schema;
 use crate::auth::{Authorization, MASTERS};
 use crate::history::{Change, History, Object};
@@ -12,6 +12,7 @@ mod pods;
 
 fn resource(group: &str, plural: &str, scope: Scope) -> Arc<Resource> {
     Arc::new(Resource {
+        called: Called::new(group, "v1", plural),
         group: group.into(),
         version: "v1".into(),
         kind: "Kind".into(),

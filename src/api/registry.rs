@@ -317,8 +317,30 @@ pub trait Rules: Send + Sync {
 pub struct Plain;
 impl Rules for Plain {}
 
+/// What a resource is called where requests for it are counted: shared, so that counting copies
+/// nothing.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Called {
+    /// API group, empty for core.
+    pub group: String,
+    /// Version, `v1`.
+    pub version: String,
+    /// Plural name.
+    pub plural: String,
+}
+
+impl Called {
+    /// The name of a resource in a version.
+    pub fn new(group: &str, version: &str, plural: &str) -> Arc<Self> {
+        let (group, version, plural) = (group.into(), version.into(), plural.into());
+        Arc::new(Self { group, version, plural })
+    }
+}
+
 /// One resource in one version.
 pub struct Resource {
+    /// Group, version and plural name once more, to be shared.
+    pub called: Arc<Called>,
     /// API group, empty for core.
     pub group: String,
     /// Version, `v1`.

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header;
+use http::header::{self, HeaderMap};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
@@ -53,6 +53,7 @@ use crate::auth::{Attributes, Authenticator, Peer, UserInfo, impersonation};
 use crate::limits;
 use crate::util::clock;
 use documents::Documents;
+pub use metrics::Register;
 use metrics::{Labels, Metrics};
 use openapi::OpenApi;
 use request::{RequestInfo, Target};
@@ -77,6 +78,8 @@ pub struct FrontParts {
     pub pages: Vec<Page>,
     /// Turns true when the server is to stop.
     pub stop: watch::Receiver<bool>,
+    /// What other parts of the server count.
+    pub meters: Vec<Register>,
 }
 
 /// Answers requests.
@@ -112,7 +115,7 @@ impl Front {
             stop: parts.stop,
             documents: Documents::default(),
             openapi: OpenApi::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(parts.meters),
             reads: Semaphore::new(limits::READS_AT_ONCE),
             writes: Semaphore::new(limits::WRITES_AT_ONCE),
         })
@@ -138,7 +141,7 @@ impl Front {
         let info = RequestInfo::of(request.method(), request.uri());
         let encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
         let head_only = request.method() == Method::HEAD;
-        let labels = self.labels(&info);
+        let labels = self.labels(&info, request.headers());
         let handled = AssertUnwindSafe(self.timed(peer, &info, &labels, request)).catch_unwind();
         let response = match handled.await {
             Ok(Ok(response)) => response,
@@ -152,7 +155,8 @@ impl Front {
         let took = clock::instant().saturating_duration_since(begun);
         let code = response.status().as_u16();
         self.metrics.answered(&labels, code, took, info.is_long());
-        tracing::debug!(verb = labels.verb, resource = %labels.resource, code, ?took, "request");
+        let [_, _, resource] = labels.named();
+        tracing::debug!(verb = labels.verb, resource, code, ?took, "request");
         if head_only {
             return output::head_only(response);
         }
@@ -209,8 +213,9 @@ impl Front {
         request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
-        let user = self.authenticator.authenticate(&parts, peer).await?;
-        let user = user.ok_or_else(Status::unauthorized)?;
+        let user = self.authenticator.authenticate(&parts, peer).await;
+        self.metrics.authenticated(user.as_ref().map(Option::as_deref));
+        let user = user?.ok_or_else(Status::unauthorized)?;
         let authorizer = &**self.engine.authorizer();
         let asked = info.attributes(&user, parts.uri.path());
         let other = impersonation::impersonate(&parts.headers, &asked, authorizer)?;
@@ -233,7 +238,9 @@ impl Front {
         request: &Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
-        self.engine.authorize(&Attributes::path(user, info.verb, path))?;
+        let allowed = self.engine.authorize(&Attributes::path(user, info.verb, path));
+        self.metrics.decided(allowed.is_ok());
+        allowed?;
         if !matches!(info.verb, "get" | "head") {
             return Err(Status::method_not_allowed());
         }
@@ -258,36 +265,12 @@ impl Front {
     }
 
     /// What a request counts as. Only what is served has a name of its own.
-    fn labels(&self, info: &RequestInfo) -> Labels {
-        let verb = match info.verb {
-            "get" => "GET",
-            "list" => "LIST",
-            "watch" => "WATCH",
-            "create" | "post" => "POST",
-            "update" | "put" => "PUT",
-            "patch" => "PATCH",
-            "delete" => "DELETE",
-            "deletecollection" => "DELETECOLLECTION",
-            _ => "other",
-        };
-        let mut labels = Labels {
-            verb,
-            group: String::new(),
-            version: String::new(),
-            resource: String::new(),
-            subresource: String::new(),
-        };
-        let Target::Resource(path) = &info.target else { return labels };
+    fn labels(&self, info: &RequestInfo, headers: &HeaderMap) -> Labels {
+        let applies = info.verb == "patch" && input::applies(headers);
+        let Target::Resource(path) = &info.target else { return Labels::of(info, None, applies) };
         let registry = self.engine.registry();
-        if let Some(resource) = registry.get(&path.group, &path.version, &path.plural) {
-            labels.group.clone_from(&path.group);
-            labels.version.clone_from(&path.version);
-            labels.resource.clone_from(&path.plural);
-            if let Some(subresource) = resource.subresource(&path.subresource) {
-                labels.subresource = subresource.name.to_owned();
-            }
-        }
-        labels
+        let resource = registry.get(&path.group, &path.version, &path.plural);
+        Labels::of(info, resource.map(|resource| &**resource), applies)
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
 use super::node::NodeAuthorizer;
 use super::rbac::Rbac;
 use super::{Attributes, Authorizer, Decision, MASTERS, Rule, UserInfo, policy};
@@ -15,15 +19,34 @@ pub struct Authorization {
     /// The roles, for those who ask more than yes or no.
     pub rbac: Rbac,
     node: NodeAuthorizer,
+    decisions: Family<Labels, Counter>,
+    /// Of `decisions`, looked up once.
+    allowed: [Counter; 2],
 }
+
+/// Who decided what.
+type Labels = [(&'static str, &'static str); 3];
 
 impl Authorization {
     /// Decides by the roles, bindings and pods of a history.
     pub fn new(history: &Arc<History>) -> Self {
+        let decisions = Family::default();
+        let allowed = [("Node", "node"), ("RBAC", "rbac")].map(|(ty, name)| {
+            let labels: Labels = [("type", ty), ("name", name), ("decision", "allowed")];
+            decisions.get_or_create_owned(&labels)
+        });
         Self {
             rbac: Rbac::new(Arc::clone(history)),
             node: NodeAuthorizer::new(Arc::clone(history)),
+            decisions,
+            allowed,
         }
+    }
+
+    /// Has shown what was decided by whom; neither nodes' nor roles' authorisers ever deny.
+    pub fn register(&self, r: &mut Registry) {
+        let help = "Total number of terminal decisions made by an authorizer";
+        r.register("apiserver_authorization_decisions", help, self.decisions.clone());
     }
 
     /// All rules that hold for a user in a namespace, and what is wrong with them, if anything.
@@ -46,14 +69,22 @@ impl Authorizer for Authorization {
         if request.user.is_in(MASTERS) {
             return Decision::Allow(String::new());
         }
+        let [by_node, by_role] = &self.allowed;
         match self.node.authorize(request) {
             Decision::NoOpinion(reason) => match self.rbac.authorize(request) {
                 Decision::NoOpinion(more) => Decision::NoOpinion(joined(&reason, &more)),
-                decided => decided,
+                decided => counted(decided, by_role),
             },
-            decided => decided,
+            decided => counted(decided, by_node),
         }
     }
+}
+
+fn counted(decided: Decision, allowed: &Counter) -> Decision {
+    if decided.allowed() {
+        allowed.inc();
+    }
+    decided
 }
 
 fn joined(one: &str, other: &str) -> String {

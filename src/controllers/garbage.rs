@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::calls;
 use super::everything::Everything;
+use super::meters::Meters;
 use super::queue::{Outcome, Queue};
 use crate::api::meta::{Key, Meta, Owner};
 use crate::api::status::Status;
@@ -24,11 +25,11 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
 /// Runs until the future is dropped.
-pub async fn run(client: Arc<dyn Client>, everything: Arc<Everything>) {
+pub async fn run(client: Arc<dyn Client>, everything: Arc<Everything>, meters: Meters) {
     let collector = Collector {
         client,
         everything: &everything,
-        queue: Queue::default(),
+        queue: Queue::named("garbage_collector", &meters),
         graph: Mutex::default(),
     };
     let follow = everything.follow(|event| collector.see(event));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::calls;
 use super::conditions::condition;
 use super::everything::Everything;
+use super::meters::Meters;
 use super::queue::{Outcome, Queue};
 use crate::api::meta::{Key, Meta};
 use crate::api::status::Status;
@@ -18,8 +19,8 @@ use crate::util::clock;
 const FINALIZER: &str = "kubernetes";
 
 /// Runs until the future is dropped.
-pub async fn run(client: Arc<dyn Client>, everything: Arc<Everything>) {
-    let queue = Queue::default();
+pub async fn run(client: Arc<dyn Client>, everything: Arc<Everything>, meters: Meters) {
+    let queue = Queue::named("namespace", &meters);
     let namespaces = client.view(&NAMESPACES, "");
     let add = |object: &Arc<Object>| {
         let key = &object.header.key;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::meters::{Meter, Meters};
 use crate::api::meta::Key;
 use crate::api::status::Status;
 use crate::limits;
@@ -24,6 +25,9 @@ struct Entry {
     working: bool,
     /// Added again while a worker had it.
     again: bool,
+    /// When it last came in, and when work on it last began.
+    added: Instant,
+    begun: Instant,
     /// When it is due without anything else happening.
     due: Option<Instant>,
     backoff: Backoff,
@@ -36,6 +40,7 @@ struct State {
     ready: VecDeque<Key>,
     entries: HashMap<Key, Entry>,
     timers: BinaryHeap<Reverse<(Instant, Key)>>,
+    meter: Meter,
 }
 
 /// The queue of one controller.
@@ -55,19 +60,42 @@ pub(super) enum Outcome {
 }
 
 impl Entry {
-    const fn new() -> Self {
+    const fn new(now: Instant) -> Self {
         let backoff = Backoff::new(limits::RECONCILE_BACKOFF_FIRST, limits::RECONCILE_BACKOFF_MAX);
-        Self { queued: false, working: false, again: false, due: None, backoff, failure: None }
+        Self {
+            queued: false,
+            working: false,
+            again: false,
+            added: now,
+            begun: now,
+            due: None,
+            backoff,
+            failure: None,
+        }
     }
 }
 
 impl State {
     fn add(&mut self, key: Key) {
-        let entry = self.entries.entry(key.clone()).or_insert_with(Entry::new);
+        let now = clock::instant();
+        let entry = self.entries.entry(key.clone()).or_insert_with(|| Entry::new(now));
+        if entry.queued || entry.again {
+            return;
+        }
+        self.meter.adds.inc();
+        entry.added = now;
         if entry.working {
             entry.again = true;
-        } else if !entry.queued {
+        } else {
+            self.ready(key);
+        }
+    }
+
+    /// Puts a key that came in where workers take it.
+    fn ready(&mut self, key: Key) {
+        if let Some(entry) = self.entries.get_mut(&key) {
             entry.queued = true;
+            self.meter.depth.inc();
             self.ready.push_back(key);
         }
     }
@@ -97,13 +125,22 @@ impl State {
 
     fn take(&mut self) -> Option<(Key, Option<Status>)> {
         let key = self.ready.pop_front()?;
+        self.meter.depth.dec();
         let entry = self.entries.get_mut(&key)?;
         (entry.queued, entry.working) = (false, true);
+        entry.begun = clock::instant();
+        self.meter.waited(entry.begun.saturating_duration_since(entry.added));
         Some((key, entry.failure.clone()))
     }
 }
 
 impl Queue {
+    /// An empty queue that is counted under a name.
+    pub(super) fn named(name: &'static str, meters: &Meters) -> Self {
+        let state = State { meter: meters.of(name), ..State::default() };
+        Self { state: Mutex::new(state), wake: Notify::new() }
+    }
+
     /// Asks for a key to be looked at.
     pub(super) fn add(&self, key: Key) {
         self.state.lock().add(key);
@@ -135,8 +172,10 @@ impl Queue {
     pub(super) fn done(&self, key: &Key, outcome: Outcome) {
         {
             let mut state = self.state.lock();
-            let Some(entry) = state.entries.get_mut(key) else { return };
+            let State { entries, meter, .. } = &mut *state;
+            let Some(entry) = entries.get_mut(key) else { return };
             entry.working = false;
+            meter.worked(clock::instant().saturating_duration_since(entry.begun));
             let again = std::mem::take(&mut entry.again);
             let delay = match outcome {
                 Outcome::Done(delay) => {
@@ -154,10 +193,11 @@ impl Queue {
                 state.entries.remove(key);
             }
             if let Some(delay) = delay {
+                state.meter.retries.inc();
                 state.add_at(key.clone(), clock::instant() + delay);
             }
             if again {
-                state.add(key.clone());
+                state.ready(key.clone());
             }
         }
         // The worker that waits must see the new timer or key.
@@ -188,6 +228,31 @@ mod tests {
         queue.done(&key("a"), Outcome::Done(None));
         queue.done(&key("b"), Outcome::Done(None));
         assert!(queue.state.lock().entries.is_empty(), "nothing is remembered of idle keys");
+    }
+
+    #[tokio::test]
+    async fn what_comes_and_goes_is_counted() {
+        let meters = Meters::default();
+        let queue = Queue::named("test", &meters);
+        queue.add(key("a"));
+        queue.add(key("a"));
+        queue.add(key("b"));
+        queue.take().await;
+        queue.add(key("a"));
+        queue.done(&key("a"), Outcome::Failed(Status::unavailable("no")));
+        let mut registry = prometheus_client::registry::Registry::default();
+        meters.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"workqueue_adds_total{name="test"} 3"#,
+            r#"workqueue_depth{name="test"} 2"#,
+            r#"workqueue_retries_total{name="test"} 1"#,
+            r#"workqueue_queue_duration_seconds_count{name="test"} 1"#,
+            r#"workqueue_work_duration_seconds_count{name="test"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
     }
 
     #[tokio::test]

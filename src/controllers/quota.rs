@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::calls;
 use super::everything::Everything;
+use super::meters::Meters;
 use super::queue::{Outcome, Queue};
 use crate::api::meta::{GroupResource, Key};
 use crate::api::quota;
@@ -21,10 +22,10 @@ use crate::limits;
 use crate::util::clock::{self, Wall};
 
 /// Runs until the future is dropped.
-pub async fn run(client: Arc<dyn Client>, everything: Arc<Everything>) {
+pub async fn run(client: Arc<dyn Client>, everything: Arc<Everything>, meters: Meters) {
     let quotas = client.view(&RESOURCEQUOTAS, "");
     quotas.synced().await;
-    let queue = Queue::default();
+    let queue = Queue::named("resourcequota", &meters);
     let follow = everything.follow(|event| {
         concerned(event, &quotas).into_iter().for_each(|key| queue.add(key));
     });

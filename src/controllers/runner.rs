@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::meters::Meters;
 use super::queue::{Outcome, Queue};
 use crate::api::meta::{Key, Meta};
 use crate::api::status::Status;
@@ -180,14 +181,16 @@ pub fn nothing(_: &Event, _: &Views) -> Vec<Key> {
 }
 
 /// Runs a controller until the future is dropped.
-pub async fn run(controller: Arc<Controller>, client: Arc<dyn Client>) {
+pub async fn run(controller: Arc<Controller>, client: Arc<dyn Client>, meters: Meters) {
     let views =
         Views::new(controller.watches.iter().map(|(gvr, _)| (gvr.clone(), client.view(gvr, ""))));
     for view in views.views.values() {
         view.synced().await;
     }
     let recorder = Recorder::start(Arc::clone(&client), controller.name, "");
-    let queue = Queue::default();
+    // Upstream's queues are called after what they are of.
+    let name = controller.name.strip_suffix("-controller").unwrap_or(controller.name);
+    let queue = Queue::named(name, &meters);
     let shell = Shell { controller: &controller, client: &client, views, recorder, queue: &queue };
     let follow = controller
         .watches

@@ -17,7 +17,7 @@ use super::{Base, Error, Settings};
 use crate::apiserver::bootstrap;
 use crate::apiserver::custom::Definitions;
 use crate::apiserver::engine::Engine;
-use crate::apiserver::http::{Check, Front, FrontParts, Health, Page, serve};
+use crate::apiserver::http::{Check, Front, FrontParts, Health, Page, Register, serve};
 use crate::apiserver::near::Near;
 use crate::auth::{Authentication, MASTERS, UserInfo};
 use crate::client::Client;
@@ -37,14 +37,17 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let ready = Arc::new(AtomicBool::new(false));
     let tokens = Arc::new(base.tokens());
     let issuer = base.issuer()?;
-    let engine = base.engine(&tokens, issuer.clone());
+    let queues = controllers::Meters::default();
+    let shown = queues.clone();
+    let mut meters: Vec<Register> = vec![Box::new(move |registry| shown.register(registry))];
+    let engine = base.engine(&tokens, issuer.clone(), &mut meters);
     let own = near(&engine, "system:apiserver", &[MASTERS]);
     let definitions = Arc::new(Definitions::open(Arc::clone(&engine), own));
     let authenticator = Authentication::new(&base.pki, Arc::clone(&tokens), base.token.clone())?;
     let authenticator = authenticator.trusting(issuer);
-    let api = start_api(&base, &engine, authenticator, stopping, &ready).await?;
+    let api = start_api(&base, &engine, authenticator, (stopping, &ready), meters).await?;
     let store = base.store.clone();
-    let mut tasks = start_parts(&base, &engine).await?;
+    let mut tasks = start_parts(&base, &engine, queues).await?;
     tasks.run("custom resources", move || Arc::clone(&definitions).keep());
     let node = start_node(&base, &engine).await?;
     ready.store(true, Ordering::Release);
@@ -97,8 +100,8 @@ async fn start_api(
     base: &Base,
     engine: &Arc<Engine>,
     authenticator: Authentication,
-    stopping: watch::Receiver<bool>,
-    ready: &Arc<AtomicBool>,
+    (stopping, ready): (watch::Receiver<bool>, &Arc<AtomicBool>),
+    meters: Vec<Register>,
 ) -> Result<JoinHandle<()>, Error> {
     let settings = &base.settings;
     let tokens = Arc::clone(&authenticator.tokens);
@@ -120,6 +123,7 @@ async fn start_api(
             body: base.pki.server.certificate_pem().to_owned().into(),
         }],
         stop: stopping.clone(),
+        meters,
     });
     let authorities =
         [base.pki.client.certificate_pem(), base.pki.request_header.certificate_pem()];
@@ -147,7 +151,11 @@ fn near(engine: &Arc<Engine>, name: &str, groups: &[&str]) -> Arc<dyn Client> {
 }
 
 /// Makes what every cluster has, then starts everything that runs beside the API server.
-async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> {
+async fn start_parts(
+    base: &Base,
+    engine: &Arc<Engine>,
+    queues: controllers::Meters,
+) -> Result<Tasks, Error> {
     let near = |name: &str, groups: &[&str]| near(engine, name, groups);
     let (settings, pki) = (&base.settings, &base.pki);
     let own = near("system:apiserver", &[MASTERS]);
@@ -177,6 +185,7 @@ async fn start_parts(base: &Base, engine: &Arc<Engine>) -> Result<Tasks, Error> 
         server_authority: pki.server.certificate_pem().to_owned(),
         cluster_cidr: (pods.addr(), pods.prefix_len()),
         signer: signer(pki),
+        meters: queues,
     };
     tasks.run("controllers", move || control(Arc::clone(&client), known.clone()));
     let client = near("system:kube-scheduler", &[]);

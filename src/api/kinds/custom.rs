@@ -12,7 +12,7 @@ use crate::api::codec::{self, FieldValidation};
 use crate::api::jsonpath::Path;
 use crate::api::meta::{GroupResource, Meta, api_version};
 use crate::api::registry::{
-    ALL_VERBS, Column, Context, Errors, Resource, Rules, ScalePaths, ScaleSelector, Scope,
+    ALL_VERBS, Called, Column, Context, Errors, Resource, Rules, ScalePaths, ScaleSelector, Scope,
     Subresource, age, column, name_and_age, row,
 };
 use crate::api::schema::Schema;
@@ -43,6 +43,7 @@ fn resource(definition: &Value, version: &Value, stored: &str) -> Option<Resourc
     let rules = Custom::new(spec, version, open_api, schema.clone());
     let verbs = ALL_VERBS.iter().filter(|verb| !definition.is_deleting() || **verb != "create");
     Some(Resource {
+        called: Called::new(group, version.get("name").str(), names.get("plural").str()),
         group: group.to_owned(),
         version: version.get("name").str().to_owned(),
         kind: text("kind"),

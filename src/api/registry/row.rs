@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ALL_VERBS, Plain, Resource, Rules, Scope, Subresource};
+use super::{ALL_VERBS, Called, Plain, Resource, Rules, Scope, Subresource};
 use crate::api::meta::{GroupResource, api_version};
 use crate::api::schema::Schema;
 
@@ -54,6 +54,7 @@ impl Row {
         let storage_group = self.storage_group.unwrap_or(group);
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Resource {
+            called: Called::new(group, self.version, self.plural),
             group: group.to_owned(),
             version: self.version.to_owned(),
             kind: self.kind.to_owned(),

@@ -1,5 +1,8 @@
 //! What the server counts, under upstream's names.
 
+mod access;
+mod labels;
+
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
@@ -15,39 +18,23 @@ use prometheus_client::registry::Registry;
 use super::documents;
 use super::process::Process;
 use crate::api::meta::GroupResource;
-use crate::api::registry::Resource;
+use crate::api::registry::{Called, Resource};
+use crate::api::status::Status;
+use crate::auth::UserInfo;
 use crate::history::History;
 use crate::util::clock::{self, Wall};
+use access::Access;
+pub use labels::Labels;
+use labels::Series;
 
 /// Upper ends of the latency buckets in seconds: the ones of upstream that its alerts use.
 const SECONDS: [f64; 14] =
-    [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
+    [0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
+/// The same of what upstream's objectives are about, which are not below a twentieth of a second.
+const OBJECTIVES: [f64; 11] = [0.05, 0.1, 0.2, 0.4, 0.6, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
-/// What a request was about. Names of resources come from the registry, so that clients cannot
-/// make up new series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Labels {
-    /// The verb, as upstream writes it here: `LIST`.
-    pub verb: &'static str,
-    /// API group.
-    pub group: String,
-    /// API version.
-    pub version: String,
-    /// Plural name.
-    pub resource: String,
-    /// Subresource.
-    pub subresource: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Coded {
-    verb: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    code: u16,
-}
+/// Has what another part of the server counts shown.
+pub type Register = Box<dyn FnOnce(&mut Registry) + Send>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
@@ -79,17 +66,20 @@ struct Named {
 pub struct Metrics {
     started: Wall,
     registry: Registry,
-    requests: Family<Coded, Counter>,
-    seconds: Family<Labels, Histogram>,
-    long: Family<Labels, Gauge>,
+    requests: Family<Series<true>, Counter>,
+    seconds: Family<Series<true>, Histogram>,
+    objectives: Family<Series<false>, Histogram>,
+    long: Family<Series<false>, Gauge>,
     inflight: Family<Kind, Gauge>,
     panics: Counter<u64, AtomicU64>,
-    terminations: Family<Coded, Counter>,
+    handshakes: Counter<u64, AtomicU64>,
+    terminations: Family<Series<false>, Counter>,
     watched: Family<Watched, Counter>,
     initial: Family<Stored, Counter>,
     objects: Family<Stored, Gauge>,
     objects_by_name: Family<Named, Gauge>,
     process: ProcessGauges,
+    access: Access,
 }
 
 /// What is read off the kernel for each answer.
@@ -128,16 +118,23 @@ impl ProcessGauges {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Metrics that are all zero, and those of other parts.
+    pub fn new(others: Vec<Register>) -> Self {
+        let mut registry = Registry::default();
+        others.into_iter().for_each(|register| register(&mut registry));
+        let access = Access::register(&mut registry);
         let mut metrics = Self {
             started: clock::now(),
-            registry: Registry::default(),
+            registry,
+            access,
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            objectives: Family::new_with_constructor(|| Histogram::new(OBJECTIVES)),
             long: Family::default(),
             inflight: Family::default(),
             panics: Counter::default(),
+            handshakes: Counter::default(),
             terminations: Family::default(),
             watched: Family::default(),
             initial: Family::default(),
@@ -150,18 +147,20 @@ impl Default for Metrics {
         r.register("apiserver_request", help, metrics.requests.clone());
         let help = "Response latency distribution in seconds by verb and resource";
         r.register("apiserver_request_duration_seconds", help, metrics.seconds.clone());
+        let help = "Response latency distribution (not counting webhook duration) in seconds";
+        r.register("apiserver_request_sli_duration_seconds", help, metrics.objectives.clone());
         let help = "Gauge of all active long-running apiserver requests by verb and resource";
         r.register("apiserver_longrunning_requests", help, metrics.long.clone());
         let help = "Requests under way, by kind";
         r.register("apiserver_current_inflight_requests", help, metrics.inflight.clone());
         let help = "Handlers that panicked";
         r.register("apiserver_panics", help, metrics.panics.clone());
+        let help = "Number of requests dropped with 'TLS handshake error from' error";
+        r.register("apiserver_tls_handshake_errors", help, metrics.handshakes.clone());
         metrics.register_more();
         metrics
     }
-}
 
-impl Metrics {
     fn register_more(&mut self) {
         let r = &mut self.registry;
         let help = "Number of requests which apiserver terminated in self-defense";
@@ -186,7 +185,7 @@ impl Metrics {
 
     /// Counts a request that was cut off: for want of room or of time.
     pub fn terminated(&self, labels: &Labels, code: u16) {
-        self.terminations.get_or_create(&labels.coded(code)).inc();
+        self.terminations.get_or_create(&Series::new(labels, Some(code))).inc();
     }
 
     /// What counts the events of a watch.
@@ -201,21 +200,43 @@ impl Metrics {
 
     /// Counts a request that was answered.
     pub fn answered(&self, labels: &Labels, code: u16, took: Duration, long: bool) {
-        self.requests.get_or_create(&labels.coded(code)).inc();
+        self.requests.get_or_create(&Series::new(labels, Some(code))).inc();
         if !long {
-            self.seconds.get_or_create(labels).observe(took.as_secs_f64());
+            let seconds = took.as_secs_f64();
+            self.seconds.get_or_create(&Series::new(labels, None)).observe(seconds);
+            self.objectives.get_or_create(&Series::new(labels, None)).observe(seconds);
         }
     }
 
     /// Counts a stream for as long as the result lives.
     pub fn stream(&self, labels: &Labels) -> Held {
-        Held::new(self.long.get_or_create(labels).clone())
+        Held::new(self.long.get_or_create_owned(&Series::new(labels, None)))
     }
 
     /// Counts a request under way for as long as the result lives.
     pub fn inflight(&self, read: bool) -> Held {
         let request_kind = if read { "readOnly" } else { "mutating" };
         Held::new(self.inflight.get_or_create(&Kind { request_kind }).clone())
+    }
+
+    /// Counts what became of the credentials of a request.
+    pub fn authenticated(&self, user: Result<Option<&UserInfo>, &Status>) {
+        self.access.authenticated(user);
+    }
+
+    /// Counts whether a request was allowed.
+    pub fn decided(&self, allowed: bool) {
+        self.access.decided(allowed);
+    }
+
+    /// Notes that somebody asked for what is on its way out.
+    pub fn deprecated(&self, called: &Called, subresource: &str) {
+        self.access.deprecated(called, subresource);
+    }
+
+    /// Counts a connection that did not come about.
+    pub fn handshake_failed(&self) {
+        self.handshakes.inc();
     }
 
     /// Counts a handler that panicked.
@@ -244,13 +265,6 @@ impl Metrics {
             tracing::error!(%error, "metrics cannot be written");
         }
         text
-    }
-}
-
-impl Labels {
-    fn coded(&self, code: u16) -> Coded {
-        let Self { verb, group, version, resource, subresource } = self.clone();
-        Coded { verb, group, version, resource, subresource, code }
     }
 }
 
@@ -317,41 +331,95 @@ mod tests {
     use crate::api::meta::Key;
     use crate::api::registry::builtin;
     use crate::api::tree::Value;
+    use crate::apiserver::http::request::{RequestInfo, Target};
     use crate::history::Object;
+
+    fn labels(method: &http::Method, uri: &str, applies: bool) -> Labels {
+        let info = RequestInfo::of(method, &uri.parse().unwrap());
+        let Target::Resource(path) = &info.target else { return Labels::of(&info, None, applies) };
+        let registry = builtin();
+        let resource = registry.get(&path.group, &path.version, &path.plural);
+        Labels::of(&info, resource.map(|resource| &**resource), applies)
+    }
 
     #[test]
     fn requests_are_counted_under_upstreams_names() {
-        let metrics = Metrics::default();
-        let labels = Labels {
-            verb: "LIST",
-            group: String::new(),
-            version: "v1".into(),
-            resource: "pods".into(),
-            subresource: String::new(),
-        };
-        metrics.answered(&labels, 200, Duration::from_millis(30), false);
-        let held = metrics.stream(&labels);
-        metrics.terminated(&labels, 429);
+        let metrics = Metrics::new(Vec::new());
+        let list = labels(&http::Method::GET, "/api/v1/namespaces/a/pods", false);
+        metrics.answered(&list, 200, Duration::from_millis(30), false);
+        let held = metrics.stream(&list);
+        metrics.terminated(&list, 429);
         let pods = builtin().get("", "v1", "pods").unwrap().clone();
         metrics.watch(&pods).told(3, true);
+        metrics.deprecated(&Called::new("", "v1", "endpoints"), "");
+        metrics.handshake_failed();
+        metrics.decided(true);
+        metrics.authenticated(Ok(Some(&UserInfo::system("a@b", &[]))));
+        metrics.authenticated(Err(&Status::unauthorized()));
         let history = History::new(1, 1 << 20);
         let key = Key::new(&GroupResource::new("apps", "deployments"), "n", "d");
         history.load(Arc::new(Object::new(key, Value::object(), 1, Vec::new())));
         let text = metrics.text(&history);
+        let of = r#"group="",version="v1",resource="pods",subresource="",scope="namespace",component="apiserver""#;
         for line in [
-            "apiserver_watch_events_total{group=\"\",version=\"v1\",resource=\"pods\"} 3",
-            "apiserver_init_events_total{group=\"\",resource=\"pods\"} 3",
-            "apiserver_resource_objects{group=\"apps\",resource=\"deployments\"} 1",
-            "apiserver_storage_objects{resource=\"deployments.apps\"} 1",
+            &format!(r#"apiserver_request_total{{verb="LIST",dry_run="",{of},code="200"}} 1"#),
+            &format!(r#"apiserver_request_terminations_total{{verb="LIST",{of},code="429"}} 1"#),
+            &format!(r#"apiserver_request_sli_duration_seconds_count{{verb="LIST",{of}}} 1"#),
+            &format!(r#"apiserver_longrunning_requests{{verb="LIST",{of}}} 1"#),
+            r#"apiserver_request_duration_seconds_bucket{le="0.05","#,
+            r#"apiserver_watch_events_total{group="",version="v1",resource="pods"} 3"#,
+            r#"apiserver_init_events_total{group="",resource="pods"} 3"#,
+            r#"apiserver_resource_objects{group="apps",resource="deployments"} 1"#,
+            r#"apiserver_storage_objects{resource="deployments.apps"} 1"#,
+            r#"apiserver_requested_deprecated_apis{group="",version="v1",resource="endpoints","#,
+            "apiserver_tls_handshake_errors_total 1",
+            r#"authorization_attempts_total{result="allowed"} 1"#,
+            r#"authentication_attempts{result="error"} 1"#,
+            r#"authenticated_user_requests{username="email_id"} 1"#,
             "process_open_fds ",
             "kubernetes_build_info{build_date=",
-            "apiserver_request_terminations_total{verb=\"LIST\"",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
-        assert!(text.contains("apiserver_request_total{verb=\"LIST\""), "{text}");
-        assert!(text.contains("apiserver_request_duration_seconds_bucket{le=\"0.05\""), "{text}");
         drop(held);
         assert!(metrics.text(&history).contains("} 0"));
+    }
+
+    #[test]
+    fn labels_say_what_is_done_to_what() {
+        for (method, uri, applies, wanted) in [
+            ("GET", "/api/v1/pods", false, ("LIST", "pods", "", "cluster", false)),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods?watch=1",
+                false,
+                ("WATCH", "pods", "", "namespace", false),
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods?dryRun=All",
+                false,
+                ("POST", "pods", "", "resource", true),
+            ),
+            (
+                "PATCH",
+                "/api/v1/namespaces/a/pods/p/status",
+                true,
+                ("APPLY", "pods", "status", "resource", false),
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/p/log",
+                false,
+                ("CONNECT", "pods", "log", "resource", false),
+            ),
+            ("GET", "/api/v1/namespaces/a/nonsense/p", false, ("GET", "", "", "resource", false)),
+            ("GET", "/metrics", false, ("GET", "", "", "", false)),
+        ] {
+            let found = labels(&method.parse().unwrap(), uri, applies);
+            let [_, _, resource] = found.named();
+            let told = (found.verb, resource, found.subresource, found.scope, found.dry_run);
+            assert_eq!(told, wanted, "{method} {uri}");
+        }
     }
 }

@@ -31,7 +31,9 @@ impl Front {
         path: &ResourcePath,
         mut request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
-        authorize(self, &user, info, path)?;
+        let allowed = authorize(self, &user, info, path);
+        self.metrics.decided(allowed.is_ok());
+        allowed?;
         let ask = self.ask(user, path)?;
         let socket = match (ask.subresource, info.verb) {
             ("log", _) => Socket::of_bytes(&mut request),
@@ -48,6 +50,7 @@ impl Front {
             response = socket.carry(response);
         }
         if let Some(warning) = ask.resource.rules.deprecation() {
+            self.metrics.deprecated(&ask.resource.called, ask.subresource);
             output::warn(response.headers_mut(), &[warning.to_owned()]);
         }
         Ok(response)

@@ -100,7 +100,8 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let handshake = tokio::time::timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream));
-    let stream = handshake.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let shaken = handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let stream = shaken.inspect_err(|_| front.metrics.handshake_failed())?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let peer = Arc::new(front.peer(certificates));
     let service = service_fn(move |request| {

@@ -111,6 +111,7 @@ fn parts(pki: &Pki, engine: Arc<Engine>, stop: &watch::Sender<bool>) -> FrontPar
         health: Health::new(Vec::new()),
         pages: Vec::new(),
         stop: stop.subscribe(),
+        meters: Vec::new(),
     }
 }
 

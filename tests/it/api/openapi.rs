@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rk::api::registry::{self, Resource};
+use rk::api::registry::{self, Called, Resource};
 use rk::api::schema::Schema;
 use rk::api::schema::openapi;
 use rk::api::tree::Value;
@@ -23,6 +23,7 @@ fn widget(schema: &Value) -> Resource {
     let pods = registry::builtin();
     let pods = pods.get("", "v1", "pods").expect("pods");
     Resource {
+        called: Called::new("things.example.com", "v1alpha1", "widgets"),
         group: "things.example.com".into(),
         version: "v1alpha1".into(),
         kind: "Widget".into(),

@@ -60,6 +60,11 @@ fn the_server_tells_of_itself() {
         r#"apiserver_watch_events_total{group="",version="v1",resource="namespaces"} "#,
         r#"apiserver_init_events_total{group="",resource="namespaces"} "#,
         r#"apiserver_storage_objects{resource="clusterroles.rbac.authorization.k8s.io"} "#,
+        r#"apiserver_request_sli_duration_seconds_bucket{le="1.0",verb="GET","#,
+        r#"apiserver_admission_controller_admission_duration_seconds_count{name="NamespaceLifecycle","#,
+        r#"apiserver_authorization_decisions_total{type="RBAC",name="rbac",decision="allowed"} "#,
+        r#"authentication_attempts{result="success"} "#,
+        r#"workqueue_adds_total{name="serviceaccount"} "#,
         "process_resident_memory_bytes ",
         r#"git_version="v1.37."#,
     ] {
