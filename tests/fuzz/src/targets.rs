@@ -215,8 +215,8 @@ fn change(kind: &Resource, old: &Value, new: Value) {
     for below in &kind.subresources {
         let mut object = new.clone();
         rules.default(&mut object);
-        rules.prepare_subresource(&below.name, &mut object, old);
-        rules.validate_subresource(&below.name, &object, old, &mut Errors::default());
+        rules.prepare_subresource(below.name, &mut object, old);
+        rules.validate_subresource(below.name, &object, old, &mut Errors::default());
     }
 }
 
