@@ -313,6 +313,8 @@ pub const STATIC_BAND_MAX: u32 = 256;
 
 /// How long a node may take to accept a connection of the server.
 pub const NODE_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a tag in a proxied page that is looked at for links; a longer one passes as it is.
+pub const HTML_TAG_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a request's body (upstream's): twice the largest object, as patches may be.
 pub const REQUEST_BYTES_MAX: usize = 3 << 20;
 /// Bytes of a body that is too large which are read and thrown away, so that its sender gets to

@@ -4,6 +4,9 @@
 //! both sides agree to upgrade (WebSocket, SPDY) is joined byte for byte, so the protocols
 //! themselves live in the node alone.
 
+mod html;
+pub mod links;
+
 use std::io;
 use std::sync::Arc;
 

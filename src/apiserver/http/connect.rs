@@ -14,6 +14,7 @@ use super::{Front, Upload};
 use crate::api::meta::{GroupResource, Meta};
 use crate::api::status::Status;
 use crate::api::tree::Value;
+use crate::apiserver::connect::links::Links;
 use crate::apiserver::connect::{self, NodeDialer, Service, Stream};
 use crate::apiserver::engine::{Ask, State, as_served};
 use crate::limits;
@@ -57,7 +58,9 @@ impl Front {
         if let Some(location) = with_slash(path, &request) {
             return moved(&location);
         }
+        let links = links(path, &request, &node);
         let response = connect::forward(self.dialer()?, &node, &onward, request).await?;
+        let response = if path.subresource == "proxy" { links.apply(response) } else { response };
         Ok(response.map(Body::Passed))
     }
 
@@ -109,8 +112,9 @@ impl Front {
             Err(_) => return Err(unreachable(io::ErrorKind::TimedOut.into())),
         };
         let host = format!("{}:{}", endpoint.address, endpoint.port);
+        let links = links(path, &request, &host);
         let response = connect::pass(stream, &onward, &host, request).await.map_err(unreachable)?;
-        Ok(response.map(Body::Passed))
+        Ok(links.apply(response).map(Body::Passed))
     }
 
     /// A ready endpoint of a service's port, any of them.
@@ -141,6 +145,19 @@ fn onward(path: &ResourcePath, request: &Request<Upload>) -> String {
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let rest = if path.rest.is_empty() { "/" } else { &path.rest };
     format!("{rest}{query}")
+}
+
+/// Where the proxied server `host` is for who asks.
+fn links<B>(path: &ResourcePath, request: &Request<B>, host: &str) -> Links {
+    let (uri, headers) = (request.uri(), request.headers());
+    let prefix = uri.path().strip_suffix(path.rest.as_str()).unwrap_or(uri.path());
+    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let reader = uri.authority().map(|authority| authority.as_str()).or(named);
+    Links {
+        prefix: prefix.trim_end_matches('/').to_owned(),
+        host: host.to_owned(),
+        reader: reader.unwrap_or_default().to_owned(),
+    }
 }
 
 /// Where a proxied page is really, if its path lacks the slash without which the page's relative

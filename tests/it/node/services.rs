@@ -7,7 +7,8 @@ use crate::guestbook::eventually;
 use crate::harness::{AGENT, SERVER};
 
 /// Serves a page, and logs who has asked for it.
-const SERVER_SCRIPT: &str = "mkdir /w; hostname > /w/f; httpd -f -vv -p 8080 -h /w";
+const SERVER_SCRIPT: &str = "mkdir /w; hostname > /w/f; echo '<a href=\"/f\">f</a>' > /w/l.html; \
+                             httpd -f -vv -p 8080 -h /w";
 
 fn service(world: &World, name: &str, mut spec: serde_json::Value) {
     spec["ports"] = json!([{"port": 80, "targetPort": 8080, "nodePort": spec["nodePort"].take()}]);
@@ -129,6 +130,8 @@ fn pods_and_services_are_proxied() {
         });
         assert_eq!(page, "web\n", "{path}");
     }
+    let page = ask("services/web:80/proxy/l.html").ok();
+    assert_eq!(page.trim(), format!(r#"<a href="{space}/services/web:80/proxy/f">f</a>"#));
     // kubectl follows to where the page is really.
     let said = world.kubectl(&format!("get --raw {space}/services/web:80/proxy -v 7"));
     assert!(said.err.contains("301 Moved Permanently"), "{}", said.err);
