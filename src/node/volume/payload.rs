@@ -114,6 +114,20 @@ pub enum PayloadError {
     /// A certificate has not come yet, or never will.
     #[error("{0}")]
     NoCertificate(String),
+    /// More than one source of a volume is not there.
+    #[error("[{}]", joined(.0))]
+    Several(Vec<Self>),
+}
+
+/// Messages, each once.
+fn joined(errors: &[PayloadError]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in errors.iter().map(ToString::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts.join(", ")
 }
 
 /// Whether a volume's files come from the API.
@@ -141,11 +155,17 @@ pub fn payload(volume: &Volume, context: &Context<'_>) -> Result<Payload, Payloa
     } else if let Some(source) = &volume.downward_api {
         add_fields(source.items.as_deref(), context, mode(source.default_mode), &mut out)?;
     } else if let Some(projected) = &volume.projected {
-        for source in projected.sources.iter().flatten() {
-            add_projected(source, context, mode(projected.default_mode), &mut out)?;
+        let mut wrong = Vec::new();
+        for (index, source) in projected.sources.iter().flatten().enumerate() {
+            let wish = (volume.name.clone(), index);
+            let mode = mode(projected.default_mode);
+            wrong.extend(add_projected(source, &wish, context, mode, &mut out).err());
         }
-        for (wish, files) in certificate_wishes(volume) {
-            add_certificate(&wish, files, context, mode(projected.default_mode), &mut out)?;
+        // Whoever looks shall not have to mend one to see the next.
+        match wrong.len() {
+            0 => {}
+            1 => return Err(wrong.remove(0)),
+            _ => return Err(PayloadError::Several(wrong)),
         }
     }
     Ok(out)
@@ -157,6 +177,7 @@ fn bits(mode: Option<i32>) -> Option<u32> {
 
 fn add_projected(
     source: &VolumeProjection,
+    wish: &CertificateWish,
     context: &Context<'_>,
     mode: u32,
     out: &mut Payload,
@@ -174,10 +195,13 @@ fn add_projected(
     if let Some(token) = &source.service_account_token {
         add_token(token, context, mode, out)?;
     }
-    if let Some(wish) = &source.cluster_trust_bundle {
-        let bytes = anchors(wish, context.sources.bundles())?;
+    if let Some(bundle) = &source.cluster_trust_bundle {
+        let bytes = anchors(bundle, context.sources.bundles())?;
         let (mode, owner) = private(context.pod, mode);
-        out.insert(wish.path.clone(), File { bytes, mode, owner });
+        out.insert(bundle.path.clone(), File { bytes, mode, owner });
+    }
+    if let Some(files) = &source.pod_certificate {
+        add_certificate(wish, files, context, mode, out)?;
     }
     Ok(())
 }
@@ -486,6 +510,8 @@ mod tests {
         let owned = r#","securityContext":{"runAsUser":7}"#;
         assert_eq!(of(&[&apart], owned).unwrap(), ["d/c 600 \"chain\" 7", "k 600 \"key \" 7"]);
         assert_eq!(of(&[&apart, &apart], ""), Err("it was denied".to_owned()));
+        let none = "[it was denied, no credentials yet]";
+        assert_eq!(of(&[&apart, &apart, &apart, &apart], ""), Err(none.to_owned()), "each once");
     }
 
     #[test]
