@@ -45,6 +45,9 @@ agnhost="$path,\"Entrypoint\":[\"/agnhost\"],\"Cmd\":[\"pause\"]"
 for version in 2.66.1 2.55; do
     pack "$out/agnhost-$version.tar" "$work/agnhost" $e2e/agnhost:$version "$agnhost"
 done
+# A test that mounts one of these looks for the system that upstream's is built on.
+rm -f "$work/agnhost/etc/os-release"
+echo 'NAME="Alpine Linux"' >"$work/agnhost/etc/os-release"
 for pet in nautilus kitten; do
     echo "{ \"image\": \"$pet.jpg\" }" >"$work/agnhost/data.json"
     pack "$out/$pet.tar" "$work/agnhost" $e2e/$pet:1.8 \

@@ -20,12 +20,16 @@ rk=${RK:-$root/target/x86_64-unknown-linux-musl/release/rk}
 
 build() {
     mkdir -p "$programs"
-    local module=k8s.io/kubernetes flags=(-trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version")
+    local module=k8s.io/kubernetes of=k8s.io/component-base/version major minor
+    IFS=. read -r major minor _ <<<"${version#v}"
+    local says="-X $of.gitVersion=$version -X $of.gitMajor=$major -X $of.gitMinor=$minor"
+    local flags=(-trimpath -ldflags "-s -w $says")
     cd "$here"
     export CGO_ENABLED=0
     [ -x "$programs/e2e.test" ] || go test -c -vet=off "${flags[@]}" -o "$programs/e2e.test" $module/test/e2e
     [ -x "$programs/agnhost" ] || go build "${flags[@]}" -o "$programs/agnhost" $module/test/images/agnhost
     [ -x "$programs/nnp" ] || go build "${flags[@]}" -o "$programs/nnp" $module/test/images/nonewprivs
+    [ -x "$programs/registry" ] || go build "${flags[@]}" -o "$programs/registry" ./registry
     [ -d "$kept/images" ] || { ./images.sh "$programs" "$kept/images.new" && mv "$kept/images.new" "$kept/images"; }
 }
 
@@ -43,7 +47,7 @@ await() {
 finish() {
     kill "$server" ${agent:+"$agent"} || true
     [ -z "${agent:-}" ] || wait "$server" "$agent" || true
-    kill ${machine:+"$machine"} 2>/dev/null || true
+    kill "$registry" ${machine:+"$machine"} 2>/dev/null || true
     wait
     cp "$work"/*log "$kept/"
     "$rk" uninstall --yes "${dirs[@]}" >/dev/null
@@ -63,7 +67,7 @@ second() {
     "${there[@]}" ip address add 192.168.77.2/24 dev eth0
     "${there[@]}" ip link set eth0 up
     "${there[@]}" ip route add default via 192.168.77.1
-    "${there[@]}" "$rk" agent join "${agent_dirs[@]}" --node-name node-2 \
+    "${there[@]}" "$rk" agent join "${agent_dirs[@]}" --node-name node-2 --private-registry "$work/registries" \
         --server https://192.168.77.1:6443 --token "$("$rk" token --data-dir "$work/data")" \
         >"$work/agent-log" 2>&1 &
     agent=$!
@@ -81,9 +85,13 @@ inside() {
     ip address add 192.168.77.1/24 dev eth0
     ip link set eth0 up
     ip route add default via 192.168.77.2
+    # Some tests insist on pulling what is there already.
+    "$programs/registry" 192.168.77.1:5000 "$kept"/images/*.tar &
+    registry=$!
+    echo 'mirrors: {registry.k8s.io: {endpoint: ["http://192.168.77.1:5000"]}}' >"$work/registries"
     dirs=(--data-dir "$work/data" --run-dir "$work/run" --config /dev/null)
     agent_dirs=(--data-dir "$work/agent-data" --run-dir "$work/agent-run" --config /dev/null)
-    "$rk" server "${dirs[@]}" --write-kubeconfig "$work/kubeconfig" --node-name node-1 >"$work/log" 2>&1 &
+    "$rk" server "${dirs[@]}" --private-registry "$work/registries" --write-kubeconfig "$work/kubeconfig" --node-name node-1 >"$work/log" 2>&1 &
     server=$!
     trap finish EXIT
     export KUBECONFIG=$work/kubeconfig
