@@ -6,12 +6,14 @@
 
 mod decide;
 mod filter;
+mod meters;
 mod node;
 mod queue;
 mod resources;
 mod score;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -26,6 +28,8 @@ use crate::history::{Cursor, Event, Object};
 use crate::limits;
 use crate::util::clock;
 pub use decide::{Decision, decide};
+use meters::Attempt;
+pub use meters::Meters;
 pub use node::{Cluster, NodeInfo, Share};
 use queue::Queue;
 
@@ -33,7 +37,7 @@ use queue::Queue;
 const NAME: &str = "default-scheduler";
 
 /// Schedules pods until the future is dropped.
-pub async fn run(client: Arc<dyn Client>) {
+pub async fn run(client: Arc<dyn Client>, meters: Meters) {
     let recorder = Recorder::start(Arc::clone(&client), NAME, "");
     let (pods, nodes) = (client.view(&PODS, ""), client.view(&NODES, ""));
     pods.synced().await;
@@ -42,6 +46,7 @@ pub async fn run(client: Arc<dyn Client>) {
         let scheduler = Scheduler {
             client: Arc::clone(&client),
             recorder: recorder.clone(),
+            meters: meters.clone(),
             cluster: Cluster::default(),
             queue: Queue::default(),
             binding: FuturesUnordered::new(),
@@ -52,11 +57,19 @@ pub async fn run(client: Arc<dyn Client>) {
     }
 }
 
-type Bound = (Key, Result<Value, Status>, Regarding, String);
+/// A binding that came to its end, and when the attempt began.
+struct Bound {
+    key: Key,
+    done: Result<Value, Status>,
+    regarding: Regarding,
+    node: String,
+    begun: Instant,
+}
 
 struct Scheduler {
     client: Arc<dyn Client>,
     recorder: Recorder,
+    meters: Meters,
     cluster: Cluster,
     queue: Queue,
     binding: FuturesUnordered<BoxFuture<'static, Bound>>,
@@ -74,6 +87,8 @@ impl Scheduler {
         drop((pods, nodes));
         loop {
             self.schedule();
+            let (active, all) = self.queue.counts();
+            self.meters.pending(active, all.saturating_sub(active + self.binding.len()));
             tokio::select! {
                 events = pod_cursor.next(limits::EVENTS_PER_READ) => match events {
                     Ok(events) => events.iter().for_each(|event| self.pod_event(event)),
@@ -146,20 +161,33 @@ impl Scheduler {
     fn schedule(&mut self) {
         while self.binding.len() < limits::BINDINGS_MAX {
             let Some((key, pod)) = self.queue.take(clock::instant()) else { return };
+            let begun = clock::instant();
             let share = Arc::new(Share::of(&pod));
             self.decided = self.decided.wrapping_add(1);
-            match decide(&self.cluster, &pod, &share, self.decided) {
+            let decision = decide(&self.cluster, &pod, &share, self.decided);
+            let took = clock::instant().saturating_duration_since(begun);
+            self.meters.decided(took);
+            match decision {
                 Decision::Bind(node) => {
                     self.cluster.place(&key, &node, share);
-                    self.binding.push(self.bind(key, &pod, node));
+                    self.binding.push(self.bind(key, &pod, node, begun));
                 }
                 // Preemption (PostFilter) belongs here; what it frees is waited for as now.
-                Decision::Unschedulable(why) => self.refuse(key, pod, why),
+                Decision::Unschedulable(why) => {
+                    self.meters.ended(Attempt::Unschedulable, took);
+                    self.refuse(key, pod, why);
+                }
             }
         }
     }
 
-    fn bind(&self, key: Key, pod: &Value, node: String) -> BoxFuture<'static, Bound> {
+    fn bind(
+        &self,
+        key: Key,
+        pod: &Value,
+        node: String,
+        begun: Instant,
+    ) -> BoxFuture<'static, Bound> {
         let client = Arc::clone(&self.client);
         let regarding = Regarding::to("v1", "Pod", pod);
         let metadata = Value::from([("name", pod.name().into()), ("uid", pod.uid().into())]);
@@ -172,11 +200,13 @@ impl Scheduler {
         ]);
         Box::pin(async move {
             let done = client.post(&PODS, &key.namespace, &key.name, "binding", binding).await;
-            (key, done, regarding, node)
+            Bound { key, done, regarding, node, begun }
         })
     }
 
-    fn bound(&mut self, (key, done, regarding, node): Bound) {
+    fn bound(&mut self, Bound { key, done, regarding, node, begun }: Bound) {
+        let attempt = if done.is_ok() { Attempt::Scheduled } else { Attempt::Error };
+        self.meters.ended(attempt, clock::instant().saturating_duration_since(begun));
         match done {
             Ok(_) => {
                 let message =

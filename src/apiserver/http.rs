@@ -51,7 +51,8 @@ use crate::auth::policy::JOIN_PATH;
 use crate::auth::service_account::Tokens;
 use crate::auth::{Attributes, Authenticator, Peer, UserInfo, impersonation};
 use crate::limits;
-use crate::util::clock;
+use crate::util::clock::{self, Wall};
+use crate::util::x509::Certificate;
 use documents::Documents;
 pub use metrics::Register;
 use metrics::{Labels, Metrics};
@@ -80,6 +81,13 @@ pub struct FrontParts {
     pub stop: watch::Receiver<bool>,
     /// What other parts of the server count.
     pub meters: Vec<Register>,
+}
+
+/// The other end of a connection.
+pub struct Caller {
+    peer: Peer,
+    /// When the certificate ends that says who it is, where one does.
+    until: Option<Wall>,
 }
 
 /// Answers requests.
@@ -122,27 +130,34 @@ impl Front {
     }
 
     /// What the certificates of a connection say about its other end.
-    pub fn peer(&self, certificates: &[CertificateDer<'_>]) -> Peer {
-        self.authenticator.peer(certificates)
+    pub fn caller(&self, certificates: &[CertificateDer<'_>]) -> Caller {
+        let peer = self.authenticator.peer(certificates);
+        let own = certificates.first().filter(|_| matches!(peer, Peer::User(_)));
+        let own = own.and_then(|certificate| Certificate::of_der(certificate).ok());
+        Caller { peer, until: own.map(|certificate| certificate.not_after) }
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.
     pub fn answer(
         self: Arc<Self>,
-        peer: Arc<Peer>,
+        caller: Arc<Caller>,
         request: Request<Incoming>,
     ) -> BoxFuture<'static, Response<Body>> {
         let request = request.map(Upload::new);
-        async move { self.answered(&peer, request).await }.boxed()
+        async move { self.answered(&caller, request).await }.boxed()
     }
 
-    async fn answered(self: &Arc<Self>, peer: &Peer, request: Request<Upload>) -> Response<Body> {
+    async fn answered(
+        self: &Arc<Self>,
+        caller: &Caller,
+        request: Request<Upload>,
+    ) -> Response<Body> {
         let begun = clock::instant();
         let info = RequestInfo::of(request.method(), request.uri());
         let encoding = request.headers().get(header::ACCEPT_ENCODING).cloned();
         let head_only = request.method() == Method::HEAD;
         let labels = self.labels(&info, request.headers());
-        let handled = AssertUnwindSafe(self.timed(peer, &info, &labels, request)).catch_unwind();
+        let handled = AssertUnwindSafe(self.timed(caller, &info, &labels, request)).catch_unwind();
         let response = match handled.await {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => output::status(&status),
@@ -173,20 +188,20 @@ impl Front {
     /// Answers within the time that a request may take.
     async fn timed(
         self: &Arc<Self>,
-        peer: &Peer,
+        caller: &Caller,
         info: &RequestInfo,
         labels: &Labels,
         request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         if info.is_long() {
             let held = self.metrics.stream(labels);
-            let response = self.handle(peer, info, request).await?;
+            let response = self.handle(caller, info, request).await?;
             return Ok(response.map(|body| body.holding(held)));
         }
         let _inflight = self.metrics.inflight(info.is_read());
         let _place = self.place(info).inspect_err(|e| self.metrics.terminated(labels, e.code))?;
         let limit = timeout(info).unwrap_or(limits::REQUEST_TIMEOUT).min(limits::REQUEST_TIMEOUT);
-        match tokio::time::timeout(limit, self.handle(peer, info, request)).await {
+        match tokio::time::timeout(limit, self.handle(caller, info, request)).await {
             Ok(answer) => answer,
             Err(_) => {
                 let why = "Timeout: request did not complete within requested timeout - context \
@@ -208,12 +223,15 @@ impl Front {
 
     async fn handle(
         self: &Arc<Self>,
-        peer: &Peer,
+        caller: &Caller,
         info: &RequestInfo,
         request: Request<Upload>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
-        let user = self.authenticator.authenticate(&parts, peer).await;
+        let user = self.authenticator.authenticate(&parts, &caller.peer).await;
+        if let Some(until) = caller.until {
+            self.metrics.certified(until.since(clock::now()));
+        }
         self.metrics.authenticated(user.as_ref().map(Option::as_deref));
         let user = user?.ok_or_else(Status::unauthorized)?;
         let authorizer = &**self.engine.authorizer();

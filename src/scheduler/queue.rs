@@ -58,6 +58,11 @@ impl Queue {
         }
     }
 
+    /// How many pods are to be tried, and how many there are in all, those being bound included.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.ready.len(), self.waiting.len())
+    }
+
     /// A pod waits no more.
     pub(super) fn remove(&mut self, key: &Key) {
         self.remove_ready(key);

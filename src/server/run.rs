@@ -37,9 +37,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let ready = Arc::new(AtomicBool::new(false));
     let tokens = Arc::new(base.tokens());
     let issuer = base.issuer()?;
-    let queues = controllers::Meters::default();
-    let shown = queues.clone();
-    let mut meters: Vec<Register> = vec![Box::new(move |registry| shown.register(registry))];
+    let parts = PartMeters::default();
+    let mut meters = parts.shown();
     let engine = base.engine(&tokens, issuer.clone(), &mut meters);
     let own = near(&engine, "system:apiserver", &[MASTERS]);
     let definitions = Arc::new(Definitions::open(Arc::clone(&engine), own));
@@ -47,7 +46,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let authenticator = authenticator.trusting(issuer);
     let api = start_api(&base, &engine, authenticator, (stopping, &ready), meters).await?;
     let store = base.store.clone();
-    let mut tasks = start_parts(&base, &engine, queues).await?;
+    let mut tasks = start_parts(&base, &engine, parts).await?;
     tasks.run("custom resources", move || Arc::clone(&definitions).keep());
     let node = start_node(&base, &engine).await?;
     ready.store(true, Ordering::Release);
@@ -68,6 +67,24 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the parts beside the API server count.
+#[derive(Default)]
+struct PartMeters {
+    queues: controllers::Meters,
+    attempts: scheduler::Meters,
+}
+
+impl PartMeters {
+    /// Has them shown by the API server.
+    fn shown(&self) -> Vec<Register> {
+        let (queues, attempts) = (self.queues.clone(), self.attempts.clone());
+        vec![
+            Box::new(move |registry| queues.register(registry)),
+            Box::new(move |registry| attempts.register(registry)),
+        ]
+    }
 }
 
 /// What asks the program to stop.
@@ -154,7 +171,7 @@ fn near(engine: &Arc<Engine>, name: &str, groups: &[&str]) -> Arc<dyn Client> {
 async fn start_parts(
     base: &Base,
     engine: &Arc<Engine>,
-    queues: controllers::Meters,
+    meters: PartMeters,
 ) -> Result<Tasks, Error> {
     let near = |name: &str, groups: &[&str]| near(engine, name, groups);
     let (settings, pki) = (&base.settings, &base.pki);
@@ -185,11 +202,12 @@ async fn start_parts(
         server_authority: pki.server.certificate_pem().to_owned(),
         cluster_cidr: (pods.addr(), pods.prefix_len()),
         signer: signer(pki),
-        meters: queues,
+        meters: meters.queues,
     };
     tasks.run("controllers", move || control(Arc::clone(&client), known.clone()));
     let client = near("system:kube-scheduler", &[]);
-    tasks.run("scheduler", move || scheduler::run(Arc::clone(&client)));
+    let attempts = meters.attempts;
+    tasks.run("scheduler", move || scheduler::run(Arc::clone(&client), attempts.clone()));
     tracing::info!("controllers and scheduler run");
     Ok(tasks)
 }

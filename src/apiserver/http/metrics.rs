@@ -224,6 +224,11 @@ impl Metrics {
         self.access.authenticated(user);
     }
 
+    /// A certificate said who asked, and will do so for so long.
+    pub fn certified(&self, left: Duration) {
+        self.access.certified(left);
+    }
+
     /// Counts whether a request was allowed.
     pub fn decided(&self, allowed: bool) {
         self.access.decided(allowed);
@@ -353,6 +358,7 @@ mod tests {
         metrics.watch(&pods).told(3, true);
         metrics.deprecated(&Called::new("", "v1", "endpoints"), "");
         metrics.handshake_failed();
+        metrics.certified(Duration::from_secs(90_000));
         metrics.decided(true);
         metrics.authenticated(Ok(Some(&UserInfo::system("a@b", &[]))));
         metrics.authenticated(Err(&Status::unauthorized()));
@@ -373,6 +379,8 @@ mod tests {
             r#"apiserver_storage_objects{resource="deployments.apps"} 1"#,
             r#"apiserver_requested_deprecated_apis{group="",version="v1",resource="endpoints","#,
             "apiserver_tls_handshake_errors_total 1",
+            r#"apiserver_client_certificate_expiration_seconds_bucket{le="86400.0"} 0"#,
+            r#"apiserver_client_certificate_expiration_seconds_bucket{le="172800.0"} 1"#,
             r#"authorization_attempts_total{result="allowed"} 1"#,
             r#"authentication_attempts{result="error"} 1"#,
             r#"authenticated_user_requests{username="email_id"} 1"#,

@@ -103,10 +103,10 @@ async fn connection(
     let shaken = handshake.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let stream = shaken.inspect_err(|_| front.metrics.handshake_failed())?;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = Arc::new(front.peer(certificates));
+    let caller = Arc::new(front.caller(certificates));
     let service = service_fn(move |request| {
-        let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
-        async move { Ok::<_, std::convert::Infallible>(front.answer(peer, request).await) }
+        let (front, caller) = (Arc::clone(&front), Arc::clone(&caller));
+        async move { Ok::<_, std::convert::Infallible>(front.answer(caller, request).await) }
     });
     let builder = builder();
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -64,6 +64,8 @@ fn the_server_tells_of_itself() {
         r#"apiserver_admission_controller_admission_duration_seconds_count{name="NamespaceLifecycle","#,
         r#"apiserver_authorization_decisions_total{type="RBAC",name="rbac",decision="allowed"} "#,
         r#"authentication_attempts{result="success"} "#,
+        r#"scheduler_pending_pods{queue="active"} 0"#,
+        "apiserver_client_certificate_expiration_seconds_count ",
         r#"workqueue_adds_total{name="serviceaccount"} "#,
         "process_resident_memory_bytes ",
         r#"git_version="v1.37."#,

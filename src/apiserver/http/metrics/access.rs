@@ -1,8 +1,11 @@
 //! Who asked and what was decided, under upstream's names.
 
+use std::time::Duration;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::registry::Called;
@@ -18,7 +21,26 @@ pub(super) struct Access {
     users: Family<Labels<1>, Gauge>,
     decisions: Family<Labels<1>, Counter>,
     deprecated: Family<Vec<(&'static str, String)>, Gauge>,
+    certificates: Histogram,
 }
+
+/// How long certificates last, in seconds: from none over hours, days and weeks to a year.
+const LIFETIMES: [f64; 14] = [
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
+];
 
 impl Access {
     pub(super) fn register(r: &mut Registry) -> Self {
@@ -27,6 +49,7 @@ impl Access {
             users: Family::default(),
             decisions: Family::default(),
             deprecated: Family::default(),
+            certificates: Histogram::new(LIFETIMES),
         };
         let help = "Counter of authenticated attempts";
         r.register("authentication_attempts", help, access.attempts.clone());
@@ -36,7 +59,15 @@ impl Access {
         r.register("authorization_attempts", help, access.decisions.clone());
         let help = "Gauge of deprecated APIs that have been requested";
         r.register("apiserver_requested_deprecated_apis", help, access.deprecated.clone());
+        let help = "Distribution of the remaining lifetime on the certificate used to authenticate";
+        let name = "apiserver_client_certificate_expiration_seconds";
+        r.register(name, help, access.certificates.clone());
         access
+    }
+
+    /// Notes how long a certificate will still say who asks.
+    pub(super) fn certified(&self, left: Duration) {
+        self.certificates.observe(left.as_secs_f64());
     }
 
     /// Counts what became of the credentials of a request.
