@@ -37,7 +37,6 @@ mod slices;
 mod statefulset;
 mod tokens;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -47,6 +46,7 @@ use crate::client::Client;
 use crate::limits;
 use crate::util::backoff::Backoff;
 use crate::util::clock;
+use crate::util::nets::Nets;
 pub use certificates::Signer;
 use everything::Everything;
 pub use meters::Meters;
@@ -57,8 +57,8 @@ use runner::Controller;
 pub struct Settings {
     /// The authority of the server's certificate, as PEM.
     pub server_authority: String,
-    /// Address and prefix length of all pods.
-    pub cluster_cidr: (Ipv4Addr, u8),
+    /// Addresses of all pods.
+    pub cluster_cidr: Nets,
     /// What signs requests for certificates.
     pub signer: Signer,
     /// What the work queues count.

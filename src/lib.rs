@@ -12,7 +12,7 @@
 
 /// Every bound in the program, with its reason.
 pub mod limits;
-/// Small tools with no Kubernetes in them: clock, backoff, ids, what certificates say.
+/// Small tools with no Kubernetes in them: clock, backoff, ids, networks, what certificates say.
 pub mod util;
 
 /// The only place that talks to the kernel by raw calls, and the only unsafe code.

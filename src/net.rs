@@ -7,8 +7,8 @@
 //! Everything acts on the network namespace of the runtime's threads. What blocks for more than
 //! microseconds runs on the blocking pool.
 //!
-//! IPv4 is what works. Desired state carries [`std::net::IpAddr`] so that callers need no change
-//! for IPv6: everything below programs family `ip` and leaves IPv6 entries out.
+//! Desired state carries [`std::net::IpAddr`]. What is of IPv6 is made where the networks have a
+//! range of it, beside what is of IPv4, and is left out elsewhere.
 
 /// Authoritative DNS for the cluster domain, and forwarding of the rest.
 pub mod dns;

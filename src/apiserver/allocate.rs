@@ -8,11 +8,10 @@ mod families;
 mod supply;
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::api::meta::GroupResource;
@@ -20,13 +19,14 @@ use crate::api::registry::Errors;
 use crate::api::tree::Value;
 use crate::history::{Cursor, History};
 use crate::util::id;
-use supply::Supply;
+use crate::util::nets::Nets;
+use supply::{Addresses, Supply};
 
 /// Where addresses and ports come from.
 #[derive(Debug, Clone)]
 pub struct Ranges {
     /// Cluster addresses, besides those of ServiceCIDRs.
-    pub services: Ipv4Net,
+    pub services: Nets,
     /// Node ports.
     pub node_ports: RangeInclusive<u16>,
 }
@@ -42,7 +42,7 @@ pub struct Taken {
     history: Arc<History>,
     services: GroupResource,
     cursor: Option<Cursor>,
-    addresses: HashSet<u32>,
+    addresses: Addresses,
     /// Node ports by the Services that hold them.
     ports: HashMap<u16, String>,
 }
@@ -57,13 +57,24 @@ impl Allocator {
             history,
             services: GroupResource::new("", "services"),
             cursor: None,
-            addresses: HashSet::new(),
+            addresses: Addresses::default(),
             ports: HashMap::new(),
         };
         Self { ranges, taken: Arc::new(Mutex::new(taken)) }
     }
 
-    /// Fills in what a Service wants allocated. Hold the result until the Service is stored.
+    /// Fills in of which families a Service is, which its rules look at.
+    ///
+    /// # Errors
+    /// What this cluster does not have.
+    pub fn choose_families(&self, service: &mut Value, old: Option<&Value>) -> Result<(), Errors> {
+        let mut errors = Errors::default();
+        families::choose(families::of(self.ranges.services), service, old, &mut errors);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Fills in what a Service of known families wants allocated. Hold the result until the Service
+    /// is stored.
     ///
     /// # Errors
     /// What cannot be had, as field errors.
@@ -78,9 +89,8 @@ impl Allocator {
             taken.forget(old);
         }
         let mut errors = Errors::default();
-        families::choose(service, old, &mut errors);
-        if errors.is_empty() && wants_address(service) {
-            self.address(&taken, service, &mut errors);
+        if wants_addresses(service, old) {
+            self.addresses(&taken, service, old, &mut errors);
         }
         if wants_ports(service) {
             self.ports(&taken, service, &mut errors);
@@ -91,29 +101,40 @@ impl Allocator {
         if errors.is_empty() { Ok(taken) } else { Err(errors) }
     }
 
-    fn address(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
-        let given = service.at(&["spec", "clusterIP"]).str().to_owned();
+    /// An address of each of the Service's families, in their order. What it had it keeps.
+    fn addresses(
+        &self,
+        taken: &Taken,
+        service: &mut Value,
+        old: Option<&Value>,
+        errors: &mut Errors,
+    ) {
+        let spec = service.get("spec");
+        let mut given: Vec<Value> = spec.get("clusterIPs").items().to_vec();
+        let families: Vec<&str> = spec.get("ipFamilies").items().iter().map(Value::str).collect();
+        given.resize(families.len().max(1), "".into());
+        let had = old.map_or(&[][..], |old| old.at(&["spec", "clusterIPs"]).items());
         let supply = Supply::of(&taken.history, self.ranges.services);
-        let chosen = match &*given {
-            "" => supply.any(&taken.addresses).ok_or_else(|| "range is full".to_owned()),
-            given => supply.named(&taken.addresses, given),
-        };
-        match chosen {
-            Ok(address) => {
-                let text = address.to_string();
-                let spec = service.entry("spec");
-                spec.set("clusterIPs", vec![text.as_str().into()]);
-                spec.set("clusterIP", text);
-            }
-            Err(why) if given.is_empty() => {
-                let why = format!("failed to allocate a serviceIP: {why}");
-                errors.invalid("spec.clusterIPs", &Value::Array(vec!["".into()]), &why);
-            }
-            Err(why) => {
-                let why = format!("failed to allocate IP {given}: {why}");
-                errors.invalid("spec.clusterIPs", &vec![given.into()].into(), &why);
+        let mut chosen = given.clone();
+        for (at, place) in chosen.iter_mut().enumerate() {
+            let six = families.get(at) == Some(&families::SIX);
+            let found = match place.str() {
+                "" => supply
+                    .any(&taken.addresses, six)
+                    .ok_or_else(|| "failed to allocate a serviceIP: range is full".to_owned()),
+                _ if had.contains(place) => continue,
+                name => supply
+                    .named(&taken.addresses, name)
+                    .map_err(|why| format!("failed to allocate IP {name}: {why}")),
+            };
+            match found {
+                Ok(address) => *place = address.to_string().into(),
+                Err(why) => errors.invalid("spec.clusterIPs", &given.clone().into(), &why),
             }
         }
+        let spec = service.entry("spec");
+        spec.set("clusterIP", chosen[0].clone());
+        spec.set("clusterIPs", chosen);
     }
 
     fn ports(&self, taken: &Taken, service: &mut Value, errors: &mut Errors) {
@@ -195,9 +216,10 @@ fn scattered(first: u32, count: u32) -> impl Iterator<Item = u32> {
     (0..count).filter_map(move |i| u32::try_from(u64::from(first) + (start + i) % count).ok())
 }
 
-fn wants_address(service: &Value) -> bool {
+fn wants_addresses(service: &Value, old: Option<&Value>) -> bool {
     let spec = service.get("spec");
-    spec.get("type").str() != "ExternalName" && spec.get("clusterIP").str() != "None"
+    let settled = families::is_settled(spec, old.map(|old| old.get("spec")));
+    spec.get("type").str() != "ExternalName" && spec.get("clusterIP").str() != "None" && !settled
 }
 
 fn wants_ports(service: &Value) -> bool {
@@ -214,13 +236,12 @@ fn node_port(port: &Value) -> Option<u16> {
 }
 
 /// What a Service holds: addresses and ports.
-fn held(service: &Value) -> (Vec<u32>, Vec<u16>) {
+fn held(service: &Value) -> (Vec<IpAddr>, Vec<u16>) {
     let spec = service.get("spec");
     let first = std::iter::once(spec.get("clusterIP"));
     let addresses = first
         .chain(spec.get("clusterIPs").items())
         .filter_map(|text| text.str().parse().ok())
-        .map(Ipv4Addr::to_bits)
         .collect();
     let health = spec.get("healthCheckNodePort").as_int().and_then(|p| u16::try_from(p).ok());
     let ports = spec.get("ports").items().iter().filter_map(node_port);
@@ -253,12 +274,11 @@ impl Taken {
     /// Counts anew. A Service that holds what another holds too is named: it came from elsewhere.
     fn start_over(&mut self) {
         let snapshot = self.history.snapshot(&self.services);
-        self.addresses.clear();
+        self.addresses = Addresses::default();
         self.ports.clear();
         for service in snapshot.iter().filter_map(|object| object.tree().ok()) {
             let (addresses, ports) = held(&service);
-            let first: HashSet<u32> = addresses.iter().copied().collect();
-            let twice = first.iter().any(|address| self.addresses.contains(address))
+            let twice = addresses.iter().any(|address| self.addresses.contains(address))
                 || ports.iter().any(|port| self.ports.contains_key(port));
             if twice {
                 let service = owner(&service);
@@ -271,7 +291,7 @@ impl Taken {
 
     fn note(&mut self, service: &Value) {
         let (addresses, ports) = held(service);
-        self.addresses.extend(addresses);
+        addresses.into_iter().for_each(|address| self.addresses.insert(address));
         self.ports.extend(ports.into_iter().map(|port| (port, owner(service))));
     }
 
@@ -300,7 +320,12 @@ mod tests {
     }
 
     fn service(text: &str) -> Value {
-        Value::parse(text.as_bytes()).unwrap()
+        let mut service = Value::parse(text.as_bytes()).unwrap();
+        let one = service.at(&["spec", "clusterIP"]).clone();
+        if !one.is_empty() {
+            service.entry("spec").set("clusterIPs", vec![one]);
+        }
+        service
     }
 
     fn store(history: &History, name: &str, service: &Value, revision: u64) {
@@ -403,5 +428,45 @@ mod tests {
         let mut any = service(r#"{"spec":{"type":"ClusterIP"}}"#);
         drop(allocator.allocate(&mut any, None).await.unwrap());
         assert_eq!(any.at(&["spec", "clusterIP"]).str(), "10.99.0.2", "its own range is full");
+    }
+
+    #[tokio::test]
+    async fn each_family_has_its_own_addresses() {
+        let history = History::new(1, 1 << 20);
+        let services = "10.43.0.0/29,fd00::/124".parse().unwrap();
+        let ranges = Ranges { services, ..ranges() };
+        let allocator = Allocator::new(Arc::clone(&history), ranges);
+        let ips = |service: &Value| -> Vec<String> {
+            let list = service.at(&["spec", "clusterIPs"]).items();
+            list.iter().map(|ip| ip.str().to_owned()).collect()
+        };
+        let mut dual = service(
+            r#"{"spec":{"ipFamilyPolicy":"RequireDualStack",
+            "ipFamilies":["IPv6","IPv4"]}}"#,
+        );
+        drop(allocator.allocate(&mut dual, None).await.unwrap());
+        let first = ips(&dual);
+        assert!(first[0].starts_with("fd00::") && first[1].starts_with("10.43.0."), "{first:?}");
+        assert_eq!(dual.at(&["spec", "clusterIP"]).str(), first[0]);
+        store(&history, "a", &dual, 2);
+
+        // A second family comes and takes nothing that is held; it goes and is free again.
+        let mut grown = service(r#"{"spec":{"clusterIP":"10.43.0.6"}}"#);
+        drop(allocator.allocate(&mut grown, None).await.unwrap());
+        let old = grown.clone();
+        grown.entry("spec").set("ipFamilies", vec!["IPv4".into(), "IPv6".into()]);
+        drop(allocator.allocate(&mut grown, Some(&old)).await.unwrap());
+        assert_eq!(ips(&grown)[0], "10.43.0.6");
+        assert_ne!(ips(&grown)[1], first[0]);
+        store(&history, "b", &grown, 3);
+        let wanted = ips(&grown)[1].clone();
+        let asks = || service(&format!(r#"{{"spec":{{"clusterIP":"{wanted}"}}}}"#));
+        assert!(allocator.allocate(&mut asks(), None).await.is_err());
+        store(&history, "b", &old, 4);
+        assert!(allocator.allocate(&mut asks(), None).await.is_ok());
+        let mut far = service(r#"{"spec":{"clusterIP":"fd00::1:1"}}"#);
+        let errors = allocator.allocate(&mut far, None).await.err().unwrap().into_causes();
+        let why = "The range of valid IPs is fd00::/124";
+        assert!(errors[0].message.ends_with(why), "{}", errors[0].message);
     }
 }

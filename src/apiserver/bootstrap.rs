@@ -8,7 +8,7 @@
 mod flow;
 mod registration;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -23,6 +23,7 @@ use crate::client::{
     PRIORITYCLASSES, PRIORITYLEVELCONFIGURATIONS, SERVICECIDRS, SERVICES, View,
 };
 use crate::limits;
+use crate::util::nets::Nets;
 
 /// What the objects say of this server.
 #[derive(Debug, Clone)]
@@ -33,10 +34,10 @@ pub struct Settings {
     pub port: u16,
     /// The ClusterIP of `default/kubernetes`: the first of the range.
     pub service_address: Ipv4Addr,
-    /// The ClusterIP of the cluster's DNS.
-    pub dns_address: Ipv4Addr,
+    /// The ClusterIPs of the cluster's DNS.
+    pub dns_addresses: Vec<IpAddr>,
     /// The addresses of Services.
-    pub service_cidr: String,
+    pub service_cidrs: Nets,
     /// Group and version of everything that is built in.
     pub served: Vec<(String, String)>,
     /// The authority that signs clients' certificates, as PEM.
@@ -70,6 +71,22 @@ fn restore(stored: &Value, wanted: &Value) -> Option<Value> {
         }
     }
     (merged != *stored).then_some(merged)
+}
+
+/// A second address comes where the cluster got a second family; otherwise it only has to be there.
+fn second(stored: &Value, wanted: &Value) -> Option<Value> {
+    let mut grown = stored.clone();
+    for (list, policy) in [("cidrs", None), ("clusterIPs", Some("ipFamilyPolicy"))] {
+        let (have, want) = (stored.at(&["spec", list]).items(), wanted.at(&["spec", list]).items());
+        if want.len() == 2 && *have == want[..1] {
+            let spec = grown.entry("spec");
+            spec.set(list, want.to_vec());
+            if let Some(policy) = policy {
+                spec.set(policy, wanted.at(&["spec", policy]).clone());
+            }
+        }
+    }
+    (grown != *stored).then_some(grown)
 }
 
 /// Makes what is missing. The server is ready after it.
@@ -157,9 +174,9 @@ fn wanted(settings: &Settings) -> Vec<Wanted> {
     wanted.extend(flow::levels().map(left(PRIORITYLEVELCONFIGURATIONS)));
     wanted.extend(flow::schemas().map(left(FLOWSCHEMAS)));
     wanted.extend(registration::local(&settings.served).into_iter().map(left(APISERVICES)));
-    wanted.push(left(SERVICECIDRS)(range(settings)));
+    wanted.push(Wanted { resource: SERVICECIDRS, object: range(settings), repair: second });
     wanted.extend(kubernetes(settings));
-    wanted.push(Wanted { resource: SERVICES, object: dns(settings), repair: leave });
+    wanted.push(Wanted { resource: SERVICES, object: dns(settings), repair: second });
     wanted.push(Wanted { resource: CONFIGMAPS, object: authentication(settings), repair: restore });
     wanted
 }
@@ -199,8 +216,8 @@ fn priority_class(class: &SystemClass) -> Wanted {
 /// The addresses that this server gives to Services, as an object.
 fn range(settings: &Settings) -> Value {
     let mut range = object("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
-    let cidrs = vec![settings.service_cidr.as_str().into()];
-    range.set("spec", Value::from([("cidrs", cidrs.into())]));
+    let cidrs = settings.service_cidrs.iter().map(|net| net.to_string().into());
+    range.set("spec", Value::from([("cidrs", cidrs.collect::<Vec<Value>>().into())]));
     range
 }
 
@@ -219,7 +236,7 @@ fn kubernetes(settings: &Settings) -> [Wanted; 3] {
     let mut service_port = target.clone();
     service_port.set("targetPort", port);
     service_port.set("port", 443i64);
-    service.set("spec", service_spec(settings.service_address, vec![service_port]));
+    service.set("spec", service_spec(&[settings.service_address.into()], vec![service_port]));
 
     let mut endpoints = object("v1", "Endpoints", "default", "kubernetes");
     label(&mut endpoints, "endpointslice.kubernetes.io/skip-mirror", "true");
@@ -245,13 +262,15 @@ fn kubernetes(settings: &Settings) -> [Wanted; 3] {
     ]
 }
 
-fn service_spec(address: Ipv4Addr, ports: Vec<Value>) -> Value {
-    Value::from([
-        ("type", "ClusterIP".into()),
-        ("clusterIP", address.to_string().into()),
-        ("clusterIPs", vec![address.to_string().into()].into()),
-        ("ports", ports.into()),
-    ])
+fn service_spec(addresses: &[IpAddr], ports: Vec<Value>) -> Value {
+    let addresses: Vec<Value> = addresses.iter().map(|ip| ip.to_string().into()).collect();
+    let mut spec = Value::from([("type", "ClusterIP".into()), ("ports", ports.into())]);
+    if addresses.len() > 1 {
+        spec.set("ipFamilyPolicy", "RequireDualStack");
+    }
+    spec.set("clusterIP", addresses[0].clone());
+    spec.set("clusterIPs", addresses);
+    spec
 }
 
 /// `kube-system/kube-dns`: each node answers for it itself, so it has no endpoints of its own.
@@ -270,7 +289,7 @@ fn dns(settings: &Settings) -> Value {
         ])
     };
     let ports = vec![port("dns", "UDP"), port("dns-tcp", "TCP")];
-    service.set("spec", service_spec(settings.dns_address, ports));
+    service.set("spec", service_spec(&settings.dns_addresses, ports));
     service
 }
 
@@ -301,5 +320,21 @@ mod tests {
         let restored = restore(&changed, &wanted).unwrap();
         assert_eq!(restored.to_string(), r#"{"metadata":{"labels":{"mine":"1"}},"subsets":[1]}"#);
         assert!(restore(&restored, &wanted).is_none());
+    }
+
+    #[test]
+    fn a_second_family_is_added_to_what_is_there() {
+        let parse = |text: &str| Value::parse(text.as_bytes()).unwrap();
+        let wanted = parse(
+            r#"{"spec":{"clusterIPs":["10.43.0.10","fd00::a"],"ipFamilyPolicy":"RequireDualStack"}}"#,
+        );
+        let one = parse(r#"{"spec":{"x":1,"clusterIPs":["10.43.0.10"]}}"#);
+        let grown = second(&one, &wanted).unwrap();
+        assert_eq!(grown.at(&["spec", "ipFamilyPolicy"]).str(), "RequireDualStack");
+        assert_eq!(grown.at(&["spec", "x"]).as_int(), Some(1));
+        assert!(second(&grown, &wanted).is_none());
+        let other = parse(r#"{"spec":{"clusterIPs":["10.43.0.11"]}}"#);
+        assert!(second(&other, &wanted).is_none(), "what users made of it stays");
+        assert!(second(&grown, &one).is_none(), "and nothing is taken away");
     }
 }

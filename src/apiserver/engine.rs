@@ -283,6 +283,19 @@ impl Engine {
         self.admit(ask, connect, &mut nothing, None, &options).await.map(drop)
     }
 
+    /// Says of which families of addresses a Service is.
+    fn choose_families(
+        &self,
+        ask: &Ask,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        match allocates(ask).then(|| self.allocator.choose_families(object, old)) {
+            Some(Err(errors)) => ask.valid(&ask.name, errors),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives a Service what it wants allocated; hold the result until the object is stored.
     async fn allocate(
         &self,
@@ -290,7 +303,7 @@ impl Engine {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<Option<Allocating>, Status> {
-        if ask.resource.storage.as_str() != "services" || !ask.subresource.is_empty() {
+        if !allocates(ask) {
             return Ok(None);
         }
         match self.allocator.allocate(object, old).await {
@@ -303,6 +316,11 @@ impl Engine {
     async fn commit_one(&self, write: Write, lazy: bool) -> Result<Arc<Object>, CommitError> {
         self.commit_charged(write, Vec::new(), lazy).await
     }
+}
+
+/// Whether what is written may want addresses or ports.
+fn allocates(ask: &Ask) -> bool {
+    ask.resource.storage.as_str() == "services" && ask.subresource.is_empty()
 }
 
 fn admission_request<'a>(

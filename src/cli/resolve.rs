@@ -1,10 +1,10 @@
 //! From texts to settings: every value is checked, and all faults are reported together.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::Ipv6Net;
 
 use super::raw::{Fault, Raw};
 use super::{flags, issuer};
@@ -15,6 +15,12 @@ use crate::client::remote::Endpoint;
 use crate::node::config::Taint;
 use crate::pki::token::Token;
 use crate::server::{ClusterNetwork, NodeSettings, Settings};
+use crate::util::nets::{self, Nets};
+
+/// Bits of the pods' IPv6 addresses that one node has.
+const NODE_MASK_SIX: u8 = 64;
+/// The shortest prefix of services' IPv6 addresses, as in other clusters.
+const SERVICE_MASK_SIX: std::ops::RangeInclusive<u8> = 108..=124;
 
 /// What the machine says about itself, for flags that are not given.
 #[derive(Debug, Clone)]
@@ -23,6 +29,8 @@ pub struct Machine {
     pub host_name: String,
     /// The address of its default route, or failing that any of its own.
     pub address: Ipv4Addr,
+    /// The same of IPv6, where it has one.
+    pub six: Option<Ipv6Addr>,
 }
 
 /// Reads flags and collects what is wrong with them.
@@ -91,15 +99,30 @@ impl<'a> Resolver<'a> {
         port
     }
 
-    /// A network of IPv4 addresses with room for services or pods.
-    fn network(&mut self, name: &str) -> Ipv4Net {
-        let what = "a network such as 10.42.0.0/16";
-        let network: Ipv4Net = self.parsed(name, what, Ipv4Net::default());
-        if network.addr() != network.network() {
-            let right = network.trunc();
-            self.fault(name, &format!("{network} has bits beyond its prefix: write {right}"));
+    /// Networks with room for services or pods.
+    fn networks(&mut self, name: &str) -> Option<Nets> {
+        let parsed = self.text(name).parse();
+        parsed.inspect_err(|why: &nets::Wrong| self.fault(name, &why.to_string())).ok()
+    }
+
+    /// An address of IPv4, with one of IPv6 after it or not.
+    fn addresses(&mut self, name: &str) -> Option<(Ipv4Addr, Option<Ipv6Addr>)> {
+        let text = self.raw.one(name)?;
+        let (four, six) = text.split_once(',').map_or((text, None), |(a, b)| (a, Some(b)));
+        let four = four.trim().parse();
+        let Ok(four) = four else {
+            self.fault(name, &format!("{text:?} is not an IPv4 address"));
+            return None;
+        };
+        match six.map(|six| six.trim().parse()) {
+            None => Some((four, None)),
+            Some(Ok(six)) => Some((four, Some(six))),
+            Some(Err(_)) => {
+                let why = "is not an IPv4 address and an IPv6 address with a comma between them";
+                self.fault(name, &format!("{text:?} {why}"));
+                None
+            }
         }
-        network
     }
 
     /// The token, given in itself or in a file.
@@ -131,7 +154,8 @@ impl<'a> Resolver<'a> {
         if let Some(why) = text::dns_subdomain(&name).first() {
             self.fault("node-name", &format!("{name:?} cannot name a node: {why}"));
         }
-        let ip = self.given("node-ip", "an IPv4 address").unwrap_or(machine.address);
+        let given = self.addresses("node-ip");
+        let (ip, six) = given.unwrap_or((machine.address, machine.six));
         let (mut labels, mut taints) = (Vec::new(), Vec::new());
         for text in self.raw.many("node-label") {
             match label(text) {
@@ -145,7 +169,7 @@ impl<'a> Resolver<'a> {
                 Err(why) => self.fault("node-taint", &format!("{text:?} is no taint: {why}")),
             }
         }
-        NodeSettings { name, ip, labels, taints, registries: self.path("private-registry") }
+        NodeSettings { name, ip, six, labels, taints, registries: self.path("private-registry") }
     }
 
     /// Names or addresses of machines.
@@ -194,17 +218,82 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    fn cluster_dns(&mut self, services: Ipv4Net) -> Ipv4Addr {
-        let tenth = services.hosts().nth(9);
-        let given = self.given("cluster-dns", "an IPv4 address");
-        let Some(address) = given.or(tenth) else {
-            self.fault("service-cidr", &format!("{services} has no room for services"));
-            return Ipv4Addr::UNSPECIFIED;
-        };
-        if !services.contains(&address) {
-            self.fault("cluster-dns", &format!("{address} is not one of {services}"));
+    /// The networks of pods and of services, and where the cluster's DNS is among the latter.
+    fn network(&mut self) -> ClusterNetwork {
+        let (pods, services) = (self.networks("cluster-cidr"), self.networks("service-cidr"));
+        if let (Some(pods), Some(services)) = (pods, services) {
+            self.match_networks(pods, services);
         }
-        address
+        let unknown = Nets::only(ipnet::Ipv4Net::default());
+        let (cluster_dns, cluster_dns_six) =
+            services.map_or((Ipv4Addr::UNSPECIFIED, None), |services| self.cluster_dns(services));
+        let cluster_domain = self.text("cluster-domain").trim_end_matches('.').to_owned();
+        if let Some(why) = text::dns_subdomain(&cluster_domain).first() {
+            self.fault("cluster-domain", &format!("{cluster_domain:?} is not a domain: {why}"));
+        }
+        ClusterNetwork {
+            cluster_cidr: pods.unwrap_or(unknown),
+            service_cidr: services.unwrap_or(unknown),
+            cluster_dns,
+            cluster_dns_six,
+            cluster_domain,
+        }
+    }
+
+    /// Pods and services are of the same families and have no address in common.
+    fn match_networks(&mut self, pods: Nets, services: Nets) {
+        for (pods, services) in pods.iter().zip(services.iter()) {
+            if pods.contains(&services) || services.contains(&pods) {
+                self.fault("service-cidr", &format!("{services} overlaps with {pods} of pods"));
+            }
+        }
+        match (pods.six, services.six) {
+            (None, Some(six)) => {
+                let why = format!("{six} is of IPv6, but pods have none: add a network of IPv6");
+                self.fault("service-cidr", &format!("{why} to --cluster-cidr"));
+            }
+            (Some(six), None) => {
+                let why =
+                    format!("{six} is of IPv6, but services have none: add a network of IPv6");
+                self.fault("cluster-cidr", &format!("{why} to --service-cidr"));
+            }
+            (Some(pods), Some(services)) => self.masks(pods, services),
+            (None, None) => {}
+        }
+    }
+
+    fn masks(&mut self, pods: Ipv6Net, services: Ipv6Net) {
+        if pods.prefix_len() > NODE_MASK_SIX {
+            let why =
+                format!("{pods} has no room for nodes, each of which takes a /{NODE_MASK_SIX}");
+            self.fault("cluster-cidr", &why);
+        }
+        if !SERVICE_MASK_SIX.contains(&services.prefix_len()) {
+            let (least, most) = (SERVICE_MASK_SIX.start(), SERVICE_MASK_SIX.end());
+            let why = format!("{services} is not between /{least} and /{most}");
+            self.fault("service-cidr", &why);
+        }
+    }
+
+    fn cluster_dns(&mut self, services: Nets) -> (Ipv4Addr, Option<Ipv6Addr>) {
+        let tenth = services.four.hosts().nth(9);
+        let tenth_six = services.six.and_then(|six| {
+            let tenth = Ipv6Addr::from_bits(six.network().to_bits() + 10);
+            six.contains(&tenth).then_some(tenth)
+        });
+        let given = self.addresses("cluster-dns");
+        let Some(address) = given.map(|(four, _)| four).or(tenth) else {
+            let why = format!("{} has no room for services", services.four);
+            self.fault("service-cidr", &why);
+            return (Ipv4Addr::UNSPECIFIED, None);
+        };
+        let six = given.map_or(tenth_six, |(_, six)| six);
+        for address in [Some(IpAddr::V4(address)), six.map(IpAddr::V6)].into_iter().flatten() {
+            if !services.contains(&address) {
+                self.fault("cluster-dns", &format!("{address} is not one of {services}"));
+            }
+        }
+        (address, six)
     }
 }
 
@@ -227,24 +316,14 @@ pub fn server(raw: &Raw, machine: &Machine) -> Result<Settings, Vec<Fault>> {
         let what = "give --advertise-address or --node-ip an address of one of its interfaces";
         read.fault("advertise-address", &format!("{why} {advertise}: {what}"));
     }
-    let cluster_cidr = read.network("cluster-cidr");
-    let service_cidr = read.network("service-cidr");
-    let both = cluster_cidr.prefix_len() > 0 && service_cidr.prefix_len() > 0;
-    if both && (cluster_cidr.contains(&service_cidr) || service_cidr.contains(&cluster_cidr)) {
-        read.fault("service-cidr", &format!("{service_cidr} overlaps with {cluster_cidr} of pods"));
-    }
-    let cluster_dns = read.cluster_dns(service_cidr);
-    let cluster_domain = read.text("cluster-domain").trim_end_matches('.').to_owned();
-    if let Some(why) = text::dns_subdomain(&cluster_domain).first() {
-        read.fault("cluster-domain", &format!("{cluster_domain:?} is not a domain: {why}"));
-    }
+    let network = read.network();
     let settings = Settings {
         data_dir: read.path("data-dir"),
         run_dir: read.path("run-dir"),
         listen: SocketAddr::new(bind, port),
         advertise,
         tls_san: read.hosts("tls-san"),
-        network: ClusterNetwork { cluster_cidr, service_cidr, cluster_dns, cluster_domain },
+        network,
         node_ports: read.node_ports(),
         token: read.token(),
         kubeconfig: read.path("write-kubeconfig"),
@@ -304,7 +383,8 @@ mod tests {
     use super::*;
 
     fn machine() -> Machine {
-        Machine { host_name: "Board".into(), address: Ipv4Addr::new(192, 168, 0, 7) }
+        let address = Ipv4Addr::new(192, 168, 0, 7);
+        Machine { host_name: "Board".into(), address, six: "2001:db8::7".parse().ok() }
     }
 
     fn raw(given: &[(&str, &str)]) -> Raw {
@@ -345,6 +425,50 @@ mod tests {
     }
 
     #[test]
+    fn a_second_family_comes_with_all_that_belongs_to_it() {
+        const PODS: &str = "10.42.0.0/16,2001:cafe:42::/56";
+        const SERVICES: &str = "10.43.0.0/16,2001:cafe:43::/112";
+        let both = |more: &[(&'static str, &'static str)]| {
+            let flags = [&[("cluster-cidr", PODS), ("service-cidr", SERVICES)], more].concat();
+            server(&raw(&flags), &machine()).unwrap()
+        };
+        let settings = both(&[]);
+        let six: Ipv6Addr = "2001:cafe:43::a".parse().unwrap();
+        assert_eq!(settings.network.cluster_dns_six, Some(six));
+        let (data, run) = (PathBuf::from("/d"), PathBuf::from("/r"));
+        let config = settings.node.config(&data, &run, &settings.network);
+        let ips: Vec<String> = config.ips.iter().map(IpAddr::to_string).collect();
+        assert_eq!(ips, ["192.168.0.7", "2001:db8::7"]);
+        assert_eq!(config.cluster_dns.len(), 2);
+        let given = both(&[("node-ip", "10.0.0.1,fd00::1"), ("cluster-dns", "10.43.0.9")]);
+        assert_eq!(given.node.six, "fd00::1".parse().ok());
+        assert_eq!(given.network.cluster_dns_six, None, "it is not given");
+        let one = server(&Raw::default(), &machine()).unwrap();
+        let config = one.node.config(&data, &run, &one.network);
+        assert_eq!(config.ips, ["192.168.0.7".parse::<IpAddr>().unwrap()], "IPv4 alone");
+    }
+
+    #[test]
+    fn families_that_do_not_match_are_refused() {
+        for (pods, services, flag, why) in [
+            ("10.42.0.0/16,fd00::/56", "10.43.0.0/16", "cluster-cidr", "to --service-cidr"),
+            ("10.42.0.0/16", "10.43.0.0/16,fd01::/112", "service-cidr", "to --cluster-cidr"),
+            ("10.42.0.0/16,fd00::/96", "10.43.0.0/16,fd01::/112", "cluster-cidr", "takes a /64"),
+            ("10.42.0.0/16,fd00::/56", "10.43.0.0/16,fd01::/107", "service-cidr", "and /124"),
+            ("10.42.0.0/16,fd00::/56", "10.43.0.0/16,fd01::/125", "service-cidr", "and /124"),
+            ("10.42.0.0/16,fd00::/56", "10.43.0.0/16,fd00::/112", "service-cidr", "overlaps"),
+            ("10.42.0.0/15", "10.43.0.0/16", "service-cidr", "overlaps with 10.42.0.0/15"),
+        ] {
+            let found = faults(&[("cluster-cidr", pods), ("service-cidr", services)]);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(&format!("--{flag}: ")), "{found:?}");
+            assert!(found[0].contains(why), "{found:?}");
+        }
+        assert!(faults(&[("node-ip", "10.0.0.1,10.0.0.2")])[0].contains("with a comma between"));
+        assert!(faults(&[("cluster-dns", "10.43.0.9,fd00::9")])[0].contains("is not one of"));
+    }
+
+    #[test]
     fn a_machine_without_a_network_is_told_so() {
         let machine = Machine { address: Ipv4Addr::LOCALHOST, ..machine() };
         assert!(server(&Raw::default(), &machine).is_err());
@@ -372,7 +496,7 @@ mod tests {
             ("https-listen-port", "70000"),
             ("node-name", "a_b"),
             ("cluster-cidr", "10.42.0.1/16"),
-            ("service-cidr", "10.42.7.0/24"),
+            ("service-cidr", "10.44.7.0/24"),
             ("cluster-dns", "10.43.0.10"),
             ("service-node-port-range", "9-1"),
             ("write-kubeconfig-mode", "999"),
@@ -380,10 +504,9 @@ mod tests {
             ("token", "K10short::server:x"),
             ("data-dir", "here"),
         ]);
-        assert_eq!(found.len(), 10, "{found:#?}");
+        assert_eq!(found.len(), 9, "{found:#?}");
         assert_eq!(found[0], "--https-listen-port: \"70000\" is not a port between 1 and 65535");
         assert!(found.iter().any(|f| f.contains("10.42.0.1/16 has bits beyond its prefix")));
-        assert!(found.iter().any(|f| f.contains("overlaps with")));
     }
 
     #[test]

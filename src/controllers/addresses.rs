@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::runner::{Controller, Moment, Plan, Views};
 use super::{calls, conditions, runner};
+use crate::api::kinds::core::service::SECOND_IP;
 use crate::api::meta::{Key, Meta};
 use crate::api::tree::Value;
 use crate::client::{Call, IPADDRESSES, SERVICECIDRS, SERVICES};
@@ -41,7 +42,8 @@ pub fn ranges() -> Controller {
 
 /// The addresses that a Service holds, as they are written there.
 fn held(service: &Object) -> impl Iterator<Item = IpAddr> {
-    service.header.field("spec.clusterIP").and_then(|text| text.parse().ok()).into_iter()
+    let fields = ["spec.clusterIP", SECOND_IP];
+    fields.into_iter().filter_map(|field| service.header.field(field)?.parse().ok())
 }
 
 /// The keys are the names of addresses.

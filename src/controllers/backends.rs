@@ -7,6 +7,7 @@ use crate::client::{PODS, SERVICES};
 use crate::history::{Event, Object};
 
 use super::runner::Views;
+use super::slices::{IPV4, IPV6};
 
 /// One pod behind a Service.
 pub(super) struct Backend {
@@ -57,16 +58,43 @@ pub(super) fn services_of_pod(event: &Event, views: &Views) -> Vec<Key> {
     selecting.map(|service| service.header.key.clone()).collect()
 }
 
-/// The pods behind a Service, in order of name: those that have an address and have not ended.
-pub(super) fn backends(service: &Value, selector: &LabelSelector, views: &Views) -> Vec<Backend> {
-    let pods = views.of(&PODS).snapshot();
-    let selected = pods.in_namespace(service.namespace()).filter(|p| selector.matches(&p.header));
-    selected.filter_map(|pod| backend(service, &pod.tree().ok()?)).collect()
+/// The families of a Service's addresses, in their order. One of before there were families is of
+/// IPv4, or of that of its address.
+pub(super) fn families(service: &Value) -> Vec<&'static str> {
+    let spec = service.get("spec");
+    let six = |item: &Value| if item.str() == IPV6 { IPV6 } else { IPV4 };
+    match spec.get("ipFamilies").items() {
+        [] if spec.get("clusterIP").str().contains(':') => vec![IPV6],
+        [] => vec![IPV4],
+        given => given.iter().map(six).collect(),
+    }
 }
 
-fn backend(service: &Value, pod: &Value) -> Option<Backend> {
+/// The pods behind a Service with their addresses of a family, in order of name: those that have
+/// one and have not ended.
+pub(super) fn backends(
+    service: &Value,
+    selector: &LabelSelector,
+    family: &str,
+    views: &Views,
+) -> Vec<Backend> {
+    let pods = views.of(&PODS).snapshot();
+    let selected = pods.in_namespace(service.namespace()).filter(|p| selector.matches(&p.header));
+    selected.filter_map(|pod| backend(service, &pod.tree().ok()?, family)).collect()
+}
+
+/// A pod's address of a family.
+fn address<'a>(status: &'a Value, family: &str) -> Option<&'a str> {
+    let of_family =
+        |address: &&str| !address.is_empty() && address.contains(':') == (family == IPV6);
+    let first = status.get("podIP").str();
+    let all = status.get("podIPs").items().iter().map(|item| item.get("ip").str());
+    std::iter::once(first).chain(all).find(of_family)
+}
+
+fn backend(service: &Value, pod: &Value, family: &str) -> Option<Backend> {
     let (spec, status) = (pod.get("spec"), pod.get("status"));
-    let address = status.get("podIP").as_str().filter(|address| !address.is_empty())?;
+    let address = address(status, family)?;
     if matches!(status.get("phase").str(), "Succeeded" | "Failed") {
         return None;
     }

@@ -59,7 +59,9 @@ fn write(
     views: &Views,
 ) -> Option<crate::client::Call> {
     let selector = backends::selector(service).filter(|_| !service.is_deleting())?;
-    let mut all = backends::backends(service, &selector, views);
+    // An Endpoints object is of one family: the first of the Service.
+    let family = backends::families(service)[0];
+    let mut all = backends::backends(service, &selector, family, views);
     let over = all.len() > limits::ENDPOINTS_MAX;
     // Ready ones first, so that those are kept.
     all.sort_by_key(|backend| !backend.ready);

@@ -2,7 +2,7 @@
 
 use super::backends::{self, Backend};
 use super::runner::{self, Controller, Moment, Plan, Views};
-use super::slices::{self, Groups, IPV4, Source};
+use super::slices::{self, Groups, Source};
 use crate::api::meta::{Key, Meta};
 use crate::api::tree::Value;
 use crate::client::{ENDPOINTSLICES, NODES, PODS, SERVICES};
@@ -39,13 +39,15 @@ fn reconcile(views: &Views, key: &Key, _: Moment<'_>) -> Plan {
         return Plan::default();
     };
     let mut groups = Groups::new();
-    for backend in backends::backends(&service, &selector, views) {
-        let group = groups.entry((IPV4, backend.ports.clone())).or_default();
-        group.push(endpoint(&backend, views));
-    }
-    // A Service without pods still has a slice, so that one can see that it was looked at.
-    if groups.is_empty() {
-        groups.insert((IPV4, Vec::new()), Vec::new());
+    for family in backends::families(&service) {
+        for backend in backends::backends(&service, &selector, family, views) {
+            let group = groups.entry((family, backend.ports.clone())).or_default();
+            group.push(endpoint(&backend, views));
+        }
+        // A Service without pods still has a slice, so that one can see that it was looked at.
+        if !groups.keys().any(|(known, _)| *known == family) {
+            groups.insert((family, Vec::new()), Vec::new());
+        }
     }
     let source = Source {
         key,

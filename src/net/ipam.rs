@@ -52,6 +52,11 @@ impl Pool {
         Ok(pool)
     }
 
+    /// The range that the addresses are of.
+    pub const fn cidr(&self) -> Ipv4Net {
+        self.cidr
+    }
+
     /// Takes a free address.
     pub fn allocate(&mut self) -> Result<Ipv4Addr, Error> {
         let offset = self.free.pop_front().ok_or(Error::Exhausted(self.cidr))?;

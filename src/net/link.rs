@@ -2,16 +2,20 @@
 //!
 //! Contract: a pod has its /32 on `eth0` and a default route through 169.254.1.1, which exists only
 //! as a permanent neighbour entry; the host has one route to the pod. Links are found again by name
-//! and alias, so that nothing has to be written down. Must not know which addresses are free.
+//! and alias, so that nothing has to be written down. Where pods have an address of IPv6 as well,
+//! it is a /128 with a default route through fe80::1 by the same means. Must not know which
+//! addresses are free.
+
+mod six;
 
 use super::{Doing, Error, Result, blocking};
 use crate::limits::POD_IDENTITY_BYTES_MAX;
 use crate::sys::netlink::Socket;
 use crate::sys::{netns, rtnl, sysctl};
 use crate::util::id;
-use ipnet::Ipv4Net;
+use crate::util::nets::Nets;
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -22,6 +26,13 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// to them, such as DNS. On the loopback interface, since link-local addresses are never routed.
 pub const SERVED: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 53);
 
+/// The default gateway in every pod that has an address of IPv6. No interface owns it.
+pub const GATEWAY_SIX: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// [`SERVED`] of IPv6: an address of our own, since a link-local one is not found from another
+/// link. On a node that has no other it is also what the node's processes reach pods from.
+pub const SERVED_SIX: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x6b64, 0x6e73, 0, 0, 0, 0, 0x53);
+
 /// What a pod's link shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodLink {
@@ -31,6 +42,8 @@ pub struct PodLink {
     pub netns: PathBuf,
     /// The pod's address.
     pub address: Ipv4Addr,
+    /// Its address of IPv6, where pods have one.
+    pub six: Option<Ipv6Addr>,
     /// MTU in bytes; see [`Uplink::mtu`].
     pub mtu: u32,
     /// Processes of the node reach the pod through a loopback address (it has a host port on
@@ -47,6 +60,8 @@ pub struct Live {
     pub name: String,
     /// The pod's address, when its route is in place.
     pub address: Option<Ipv4Addr>,
+    /// The same of IPv6.
+    pub six: Option<Ipv6Addr>,
 }
 
 /// The interface of the default route.
@@ -63,18 +78,18 @@ pub struct Uplink {
 /// Name of the link inside the pod.
 const POD_END: &str = "eth0";
 /// What the names of the host's ends begin with.
-const NAME_PREFIX: &str = "rk";
+pub(super) const NAME_PREFIX: &str = "rk";
 /// What their aliases begin with, before the pod's identity.
 const ALIAS_PREFIX: &str = "rk pod ";
 /// The Ethernet address of every host's end: each link has two ends only, so that they need not
 /// differ; given, so that nothing on the host replaces it later.
 const HOST_MAC: rtnl::Mac = [0xee; 6];
 
-/// Settings of the host: without forwarding no pod reaches anything.
-const HOST_SETTINGS: [(&str, &str); 1] = [("net/ipv4/ip_forward", "1")];
+/// Setting of the host: without forwarding no pod reaches anything.
+const FORWARDING: (&str, &str) = ("net/ipv4/ip_forward", "1");
 
 /// Settings of a link's host end, below `net/`; `*` is its name.
-const LINK_SETTINGS: [(&str, &str); 4] = [
+const LINK_SETTINGS: [(&str, &str); 3] = [
     // A pod can send from its own address only.
     ("ipv4/conf/*/rp_filter", "1"),
     // A pod that reaches itself through a service comes in and goes out by one link; it shall not
@@ -82,8 +97,6 @@ const LINK_SETTINGS: [(&str, &str); 4] = [
     ("ipv4/conf/*/send_redirects", "0"),
     // The gateway is a permanent neighbour: nothing is to be answered.
     ("ipv4/conf/*/proxy_arp", "0"),
-    // No link-local chatter while pods have no IPv6.
-    ("ipv6/conf/*/disable_ipv6", "1"),
 ];
 
 /// Further setting of a link whose pod the node reaches from a loopback address. The `rk` table
@@ -100,24 +113,36 @@ const POD_SETTINGS: [(&str, &str); 2] = [
 /// Makes the node ready for pods: forwarding, and a route that lets the node's own processes reach
 /// virtual addresses where there is no default route. To be called again after a change of
 /// addresses does no harm.
-pub async fn prepare(service_cidr: Ipv4Net) -> Result<()> {
+pub async fn prepare(services: Nets) -> Result<()> {
     blocking(move || {
-        for (name, value) in HOST_SETTINGS {
-            sysctl::write(name, value).doing("prepare the node")?;
+        sysctl::write(FORWARDING.0, FORWARDING.1).doing("prepare the node")?;
+        if services.six.is_some() {
+            six::prepare()?;
         }
         let mut s = socket()?;
         rtnl::set_up(&mut s, rtnl::LOOPBACK).doing("switch loopback on")?;
-        rtnl::add_address(&mut s, served()).doing(format!("add address {SERVED}"))?;
-        let (to, prefix) = (service_cidr.network(), service_cidr.prefix_len());
-        let route = rtnl::Route { to, prefix, index: rtnl::LOOPBACK, via: None };
-        rtnl::replace_route(&mut s, route).doing(format!("route {service_cidr}"))
+        for net in services.iter() {
+            let served = served(net.addr().is_ipv6());
+            let (to, prefix) = (net.network(), net.prefix_len());
+            let route = rtnl::Route { to, prefix, index: rtnl::LOOPBACK, via: None };
+            let doing = format!("add address {}", served.address);
+            rtnl::add_address(&mut s, served).doing(doing)?;
+            rtnl::replace_route(&mut s, route).doing(format!("route {net}"))?;
+        }
+        Ok(())
     })
     .await
 }
 
-/// [`SERVED`], where it is.
-const fn served() -> rtnl::Address {
-    rtnl::Address { index: rtnl::LOOPBACK, address: SERVED, prefix: 32, global: false }
+/// [`SERVED`] or [`SERVED_SIX`], where it is.
+const fn served(six: bool) -> rtnl::Address {
+    let (address, prefix) =
+        if six { (IpAddr::V6(SERVED_SIX), 128) } else { (IpAddr::V4(SERVED), 32) };
+    rtnl::Address { index: rtnl::LOOPBACK, address, prefix, global: false }
+}
+
+fn is_served(address: &rtnl::Address) -> bool {
+    [IpAddr::V4(SERVED), IpAddr::V6(SERVED_SIX)].contains(&address.address)
 }
 
 /// Connects a pod. Where the link exists it is completed; where it does not match, it is replaced.
@@ -147,16 +172,18 @@ pub async fn uplink() -> Result<Option<Uplink>> {
     blocking(|| {
         let mut s = socket()?;
         let routes = rtnl::routes(&mut s).doing("list routes")?;
-        let default = routes.iter().filter(|r| r.route.prefix == 0).min_by_key(|r| r.metric);
+        let default = routes.iter().filter(|r| r.route.prefix == 0 && r.route.to.is_ipv4());
+        let default = default.min_by_key(|r| r.metric);
         let links = rtnl::links(&mut s).doing("list links")?;
         let Some(link) = default.and_then(|r| links.iter().find(|l| l.index == r.route.index))
         else {
             return Ok(None);
         };
         let addresses = rtnl::addresses(&mut s).doing("list addresses")?;
-        let address = addresses.iter().find(|a| a.index == link.index && a.global);
+        let own = addresses.iter().filter(|a| a.index == link.index && a.global);
+        let address = own.filter_map(|a| four(a.address)).next();
         let (name, mtu) = (link.name.clone(), link.mtu);
-        Ok(Some(Uplink { name, mtu, address: address.map(|a| a.address) }))
+        Ok(Some(Uplink { name, mtu, address }))
     })
     .await
 }
@@ -171,7 +198,7 @@ pub(super) fn traces(s: &mut Socket) -> Result<Vec<String>> {
     let links = rtnl::links(s).doing("list links")?;
     let links = links.iter().filter(|link| is_ours(link)).map(|link| format!("link {}", link.name));
     let addresses = rtnl::addresses(s).doing("list addresses")?;
-    let served = addresses.iter().filter(|a| a.address == SERVED);
+    let served = addresses.iter().filter(|a| is_served(a));
     let routes = rtnl::routes(s).doing("list routes")?;
     let routes = routes.iter().filter(|known| known.protocol == rtnl::PROTOCOL);
     let routes = routes.map(|known| format!("route {}/{}", known.route.to, known.route.prefix));
@@ -190,8 +217,9 @@ pub(super) fn remove_all(s: &mut Socket) -> Result<()> {
             delete(s, &link)?;
         }
     }
-    if rtnl::addresses(s).doing("list addresses")?.iter().any(|a| a.address == SERVED) {
-        rtnl::delete_address(s, served()).doing(format!("delete address {SERVED}"))?;
+    for address in rtnl::addresses(s).doing("list addresses")?.into_iter().filter(is_served) {
+        let doing = format!("delete address {}", address.address);
+        rtnl::delete_address(s, address).doing(doing)?;
     }
     for known in rtnl::routes(s).doing("list routes")? {
         if known.protocol == rtnl::PROTOCOL {
@@ -225,7 +253,7 @@ fn connect(link: &PodLink) -> Result<Live> {
     inside(&netns, |s| configure_pod(s, link))?;
     rtnl::await_running(&mut s, &near.name).doing("wait for the link")?;
     let address = Some(link.address);
-    Ok(Live { pod: link.pod.clone(), name: near.name, address })
+    Ok(Live { pod: link.pod.clone(), name: near.name, address, six: link.six })
 }
 
 /// The host's end of a pod's link.
@@ -268,7 +296,9 @@ fn is_complete(near: &rtnl::Link, link: &PodLink, netns: &File) -> Result<bool> 
             return Ok(false);
         };
         let addresses = rtnl::addresses(s).doing("list the pod's addresses")?;
-        let strange = |a: &rtnl::Address| a.index == far.index && a.address != link.address;
+        let strange = |a: &rtnl::Address| {
+            a.index == far.index && four(a.address).is_some_and(|four| four != link.address)
+        };
         let paired = far.peer == Some(near.index) && near.peer == Some(far.index);
         Ok(paired && far.mac == Some(pod_mac(link.address)) && !addresses.iter().any(strange))
     })
@@ -289,20 +319,26 @@ fn configure_host(s: &mut Socket, near: &rtnl::Link, link: &PodLink) -> Result<(
     let loopback = link.loopback.then_some(LOOPBACK_SETTING);
     for (name, value) in LINK_SETTINGS.into_iter().chain(loopback) {
         let name = format!("net/{}", name.replace('*', &near.name));
-        match sysctl::write(&name, value) {
-            // A kernel without IPv6 has no such setting.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && name.contains("ipv6") => (),
-            other => other.doing(format!("set up link {}", near.name))?,
-        }
+        sysctl::write(&name, value).doing(format!("set up link {}", near.name))?;
     }
+    six::set_up_host(&near.name, link.six.is_some())?;
     if near.mtu != link.mtu {
         rtnl::set_mtu(s, near.index, link.mtu).doing("set the link's MTU")?;
     }
     rtnl::set_up(s, near.index).doing("switch the link on")?;
-    let (ip, mac) = (link.address, pod_mac(link.address));
-    rtnl::set_neighbour(s, near.index, ip, mac).doing("pin the pod's Ethernet address")?;
-    let route = rtnl::Route { to: ip, prefix: 32, index: near.index, via: None };
-    rtnl::replace_route(s, route).doing(format!("route {ip}"))
+    let mac = pod_mac(link.address);
+    for (to, prefix) in addresses(link) {
+        rtnl::set_neighbour(s, near.index, to, mac).doing("pin the pod's Ethernet address")?;
+        let route = rtnl::Route { to, prefix, index: near.index, via: None };
+        rtnl::replace_route(s, route).doing(format!("route {to}"))?;
+    }
+    Ok(())
+}
+
+/// The pod's addresses with the lengths of their prefixes.
+fn addresses(link: &PodLink) -> impl Iterator<Item = (IpAddr, u8)> {
+    let six = link.six.map(|six| (IpAddr::V6(six), 128));
+    std::iter::once((IpAddr::V4(link.address), 32)).chain(six)
 }
 
 fn configure_pod(s: &mut Socket, link: &PodLink) -> Result<()> {
@@ -315,13 +351,23 @@ fn configure_pod(s: &mut Socket, link: &PodLink) -> Result<()> {
     if far.mtu != link.mtu {
         rtnl::set_mtu(s, far.index, link.mtu).doing("set the pod link's MTU")?;
     }
+    if link.six.is_some() {
+        six::set_up_pod(POD_END)?;
+    }
     rtnl::set_up(s, far.index).doing("switch the pod's link on")?;
     let index = far.index;
-    let address = rtnl::Address { index, address: link.address, prefix: 32, global: true };
-    rtnl::add_address(s, address).doing("give the pod its address")?;
-    rtnl::set_neighbour(s, index, GATEWAY, HOST_MAC).doing("pin the gateway")?;
-    let route = rtnl::Route { to: Ipv4Addr::UNSPECIFIED, prefix: 0, index, via: Some(GATEWAY) };
-    rtnl::replace_route(s, route).doing("set the pod's default route")
+    for (address, prefix) in addresses(link) {
+        let (via, to) = match address {
+            IpAddr::V4(_) => (GATEWAY.into(), Ipv4Addr::UNSPECIFIED.into()),
+            IpAddr::V6(_) => (GATEWAY_SIX.into(), Ipv6Addr::UNSPECIFIED.into()),
+        };
+        let address = rtnl::Address { index, address, prefix, global: true };
+        rtnl::add_address(s, address).doing("give the pod its address")?;
+        rtnl::set_neighbour(s, index, via, HOST_MAC).doing("pin the gateway")?;
+        let route = rtnl::Route { to, prefix: 0, index, via: Some(via) };
+        rtnl::replace_route(s, route).doing("set the pod's default route")?;
+    }
+    Ok(())
 }
 
 /// Runs `work` in the pod's namespace with a socket of that namespace.
@@ -334,11 +380,20 @@ fn list_now(s: &mut Socket) -> Result<Vec<Live>> {
     let routes = rtnl::routes(s).doing("list routes")?;
     let links = rtnl::links(s).doing("list links")?;
     let live = links.iter().filter_map(|link| {
-        let mut own = routes.iter().filter(|r| r.protocol == rtnl::PROTOCOL).map(|r| r.route);
-        let address = own.find(|r| r.index == link.index && r.prefix == 32).map(|r| r.to);
-        Some(Live { pod: identity(link)?.to_owned(), name: link.name.clone(), address })
+        let own = routes.iter().filter(|r| r.protocol == rtnl::PROTOCOL).map(|r| r.route);
+        let own: Vec<_> = own.filter(|r| r.index == link.index).collect();
+        let address = own.iter().filter(|r| r.prefix == 32).find_map(|r| four(r.to));
+        let six = own.iter().filter(|r| r.prefix == 128).find_map(|r| six::of(r.to));
+        Some(Live { pod: identity(link)?.to_owned(), name: link.name.clone(), address, six })
     });
     Ok(live.collect())
+}
+
+fn four(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(four) => Some(four),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// A pod's Ethernet address: locally administered, and told by its IPv4 address.

@@ -1,4 +1,4 @@
-//! Services, host ports and masquerading as one nftables table.
+//! Services, host ports and masquerading as one nftables table of each family.
 //!
 //! Contract: [`Desired`] is all that shall be in force; the table is changed by one atomic
 //! transaction proportional to the difference, never flushed, and belongs to this module alone.
@@ -8,6 +8,7 @@
 mod claims;
 mod desired;
 mod element;
+mod family;
 mod flows;
 mod proxy;
 mod render;

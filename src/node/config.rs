@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use crate::util::nets::Nets;
 
 /// Where a node keeps its images, below its `data_dir`.
 pub fn image_store(data_dir: &Path) -> PathBuf {
@@ -39,9 +39,9 @@ pub struct Config {
     /// Where the node's own HTTPS server listens.
     pub listen: std::net::SocketAddr,
     /// Addresses of all pods.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Nets,
     /// Addresses of services.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Nets,
     /// The service address at which the cluster's DNS answers.
     pub cluster_dns: Vec<IpAddr>,
     /// `cluster.local`.

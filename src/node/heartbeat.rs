@@ -151,7 +151,7 @@ impl Heartbeat {
             return Ok(());
         }
         let turned = report::turned(node, &status);
-        let patch = Value::from([("status", status)]);
+        let patch = Value::from([("status", report::patch(status))]);
         let name = &self.config.name;
         self.client.patch(&NODES, "", name, "status", PatchKind::Strategic, patch).await?;
         self.reported = Some((essence, now));

@@ -96,6 +96,20 @@ pub struct Health {
 /// one.
 pub const HANDLERS: [&str; 2] = ["rk", "runc"];
 
+/// The patch that makes the status so. Addresses are merged by their type, of which there may be
+/// two: then the list replaces what was there.
+pub fn patch(mut status: Value) -> Value {
+    let addresses = status.get("addresses").items();
+    let kind = |address: &Value| address.get("type").str().to_owned();
+    let kinds: std::collections::BTreeSet<String> = addresses.iter().map(kind).collect();
+    if kinds.len() < addresses.len() {
+        let replace = Value::from([("$patch", "replace".into())]);
+        let with = addresses.iter().cloned().chain([replace]).collect::<Vec<_>>();
+        status.set("addresses", with);
+    }
+    status
+}
+
 /// The status to report. `old` is the node as the API has it: conditions keep their transition.
 pub fn status(
     config: &Config,

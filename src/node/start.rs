@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,6 +28,7 @@ use crate::client::{Client, NODES, SERVICES};
 use crate::runtime::image::Store;
 use crate::runtime::{self, Runtime};
 use crate::util::backoff::Backoff;
+use crate::util::nets::Nets;
 
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -165,20 +167,25 @@ async fn run_pods(shared: Arc<Shared>) {
 /// Waits for the node's range of addresses; from then on pods can be connected, and services
 /// reached.
 async fn bring_network_up(shared: Arc<Shared>, health: watch::Sender<Health>) {
-    let cidr = pod_cidr(&shared).await;
+    let pods = pod_cidrs(&shared).await;
+    let services = match pods.six {
+        Some(_) => shared.config.service_cidr,
+        // The cluster had no IPv6 when it gave this node its range.
+        None => Nets::only(shared.config.service_cidr.four),
+    };
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
-    while let Err(error) = shared.network.open(cidr, shared.config.service_cidr).await {
+    while let Err(error) = shared.network.open(pods, services).await {
         let delay = backoff.fail();
         tracing::warn!(%error, "cannot prepare the network; trying again in {delay:?}");
         tell(&health, &format!("container runtime network not ready: {error}"));
         tokio::time::sleep(delay).await;
     }
-    let dns = proxy::Dns::start(&shared.config).await;
+    let dns = proxy::Dns::start(&shared.config, pods.six.is_some()).await;
     let dns = dns.inspect_err(|error| tracing::error!(%error, "cannot answer DNS for pods")).ok();
     tell(&health, "");
     let client = Arc::clone(&shared.client);
     let config = Arc::clone(&shared.config);
-    proxy::run(client, config, cidr, shared.network.ports(), dns).await;
+    proxy::run(client, config, pods, shared.network.ports(), dns).await;
 }
 
 fn tell(health: &watch::Sender<Health>, why: &str) {
@@ -189,19 +196,33 @@ fn tell(health: &watch::Sender<Health>, why: &str) {
     });
 }
 
-/// The range of addresses that the cluster gave this node.
-async fn pod_cidr(shared: &Shared) -> ipnet::Ipv4Net {
+/// The ranges of addresses that the cluster gave this node.
+async fn pod_cidrs(shared: &Shared) -> Nets {
     shared.nodes.synced().await;
     loop {
         let (snapshot, mut cursor) = shared.nodes.follow();
         let node = snapshot.get("", &shared.config.name).and_then(|node| node.tree().ok());
-        let given = |node: Value| node.at(&["spec", "podCIDR"]).str().parse().ok();
-        if let Some(cidr) = node.and_then(given) {
-            return cidr;
+        if let Some(nets) = node.and_then(|node| given(node.get("spec"))) {
+            return nets;
         }
         // Gone means that much has happened: that is worth a look as well.
         let _ = cursor.next(1).await;
     }
+}
+
+fn given(spec: &Value) -> Option<Nets> {
+    let all = spec.get("podCIDRs").items().iter().map(Value::str);
+    let first = std::iter::once(spec.get("podCIDR").str());
+    let nets: Vec<IpNet> = first.chain(all).filter_map(|text| text.parse().ok()).collect();
+    let four = nets.iter().find_map(|net| match net {
+        IpNet::V4(four) => Some(*four),
+        IpNet::V6(_) => None,
+    });
+    let six = nets.iter().find_map(|net| match net {
+        IpNet::V6(six) => Some(*six),
+        IpNet::V4(_) => None,
+    });
+    Some(Nets { four: four?, six })
 }
 
 /// Tells which images are here, as they come and go.

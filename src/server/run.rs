@@ -180,8 +180,8 @@ async fn start_parts(
         advertise_address: settings.advertise,
         port: settings.listen.port(),
         service_address: settings.api_service(),
-        dns_address: settings.network.cluster_dns,
-        service_cidr: settings.network.service_cidr.to_string(),
+        dns_addresses: settings.network.dns(),
+        service_cidrs: settings.network.service_cidr,
         served: engine.registry().versions(),
         client_authority: pki.client.certificate_pem().to_owned(),
         request_header_authority: pki.request_header.certificate_pem().to_owned(),
@@ -197,10 +197,9 @@ async fn start_parts(
     tasks.run("bootstrap", move || bootstrap::keep(Arc::clone(&own), objects.clone()));
     tasks.run("kubeconfig", move || Arc::clone(&kubeconfig).keep(identity.clone()));
     let client = near("system:kube-controller-manager", &[]);
-    let pods = settings.network.cluster_cidr;
     let known = controllers::Settings {
         server_authority: pki.server.certificate_pem().to_owned(),
-        cluster_cidr: (pods.addr(), pods.prefix_len()),
+        cluster_cidr: settings.network.cluster_cidr,
         signer: signer(pki),
         meters: meters.queues,
     };

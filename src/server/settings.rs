@@ -1,16 +1,16 @@
 //! What a server and a node are told at start, checked and ready to use.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::api::schema;
 use crate::auth::oidc;
 use crate::node::config::{Config, Taint};
 use crate::util::id;
+use crate::util::nets::Nets;
 
 /// Where a node's own server listens, as every tool expects.
 const NODE_PORT: u16 = 10250;
@@ -53,7 +53,7 @@ pub struct Settings {
 impl Settings {
     /// The first service address: that of the API server.
     pub fn api_service(&self) -> Ipv4Addr {
-        let services = self.network.service_cidr;
+        let services = self.network.service_cidr.four;
         services.hosts().next().unwrap_or(services.addr())
     }
 
@@ -74,7 +74,7 @@ impl Settings {
         hosts.push(self.api_service().to_string());
         hosts.push(self.advertise.to_string());
         hosts.push(self.node.name.clone());
-        hosts.push(self.node.ip.to_string());
+        hosts.extend(self.node.ips(&self.network).iter().map(IpAddr::to_string));
         if !self.listen.ip().is_unspecified() {
             hosts.push(self.listen.ip().to_string());
         }
@@ -90,13 +90,24 @@ impl Settings {
 #[serde(rename_all = "camelCase")]
 pub struct ClusterNetwork {
     /// Addresses of pods.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Nets,
     /// Addresses of services.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Nets,
     /// The service address of the cluster's DNS.
     pub cluster_dns: Ipv4Addr,
+    /// The same of IPv6, where services have addresses of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_dns_six: Option<Ipv6Addr>,
     /// The domain of services' and pods' names.
     pub cluster_domain: String,
+}
+
+impl ClusterNetwork {
+    /// The service addresses of the cluster's DNS, IPv4 first.
+    pub fn dns(&self) -> Vec<IpAddr> {
+        let six = self.cluster_dns_six.map(IpAddr::V6);
+        std::iter::once(self.cluster_dns.into()).chain(six).collect()
+    }
 }
 
 /// A node's configuration.
@@ -106,6 +117,8 @@ pub struct NodeSettings {
     pub name: String,
     /// The address that other nodes reach it by.
     pub ip: Ipv4Addr,
+    /// The same of IPv6, which only a cluster with both families asks for.
+    pub six: Option<Ipv6Addr>,
     /// Labels of a new node.
     pub labels: Vec<(String, String)>,
     /// Taints of a new node.
@@ -115,12 +128,18 @@ pub struct NodeSettings {
 }
 
 impl NodeSettings {
+    /// Its addresses in a cluster with these families.
+    fn ips(&self, network: &ClusterNetwork) -> Vec<IpAddr> {
+        let six = self.six.filter(|_| network.cluster_cidr.six.is_some());
+        std::iter::once(self.ip.into()).chain(six.map(IpAddr::V6)).collect()
+    }
+
     /// What the node is told, with its files below these folders.
     pub fn config(&self, data_dir: &Path, run_dir: &Path, network: &ClusterNetwork) -> Config {
         let places = Places::new(data_dir);
         Config {
             name: self.name.clone(),
-            ips: vec![self.ip.into()],
+            ips: self.ips(network),
             labels: self.labels.clone(),
             taints: self.taints.clone(),
             data_dir: data_dir.join("agent"),
@@ -131,7 +150,7 @@ impl NodeSettings {
             listen: (Ipv4Addr::UNSPECIFIED, NODE_PORT).into(),
             cluster_cidr: network.cluster_cidr,
             service_cidr: network.service_cidr,
-            cluster_dns: vec![network.cluster_dns.into()],
+            cluster_dns: network.dns(),
             cluster_domain: network.cluster_domain.clone(),
             pods_max: PODS_MAX,
             version: format!("{}+rk{}", schema::builtin().release(), env!("CARGO_PKG_VERSION")),

@@ -1,15 +1,15 @@
 //! The kernel's table of flows: what is in it, and how to make it forget one.
 //!
-//! Contract: IPv4 only, in the namespace of the socket.
+//! Contract: in the namespace of the socket, one family at a time.
 
 use super::netlink::{self, ACK, Attrs, DUMP, Family, Messages, Socket};
 use nix::errno::Errno;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 const SUBSYS: u16 = 1 << 8;
 const GET: u16 = SUBSYS | 1;
 const DELETE: u16 = SUBSYS | 2;
-const HEADER: [u8; 4] = [2, 0, 0, 0];
+const HEADER_BYTES: usize = 4;
 
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
@@ -21,8 +21,8 @@ const FILTER_REPLY_FLAGS: u16 = 2;
 const FILTER_PROTOCOL: u32 = 1 << 3;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
-const IP_SOURCE: u16 = 1;
-const IP_DESTINATION: u16 = 2;
+const IP_SOURCE: [u16; 2] = [1, 3];
+const IP_DESTINATION: [u16; 2] = [2, 4];
 const PROTOCOL_NUMBER: u16 = 1;
 const SOURCE_PORT: u16 = 2;
 const DESTINATION_PORT: u16 = 3;
@@ -31,11 +31,13 @@ const DESTINATION_PORT: u16 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     /// Where the first packet was sent to.
-    pub destination: SocketAddrV4,
+    pub destination: SocketAddr,
     /// Where answers come from: the destination, or what it was translated to.
-    pub answered_from: SocketAddrV4,
+    pub answered_from: SocketAddr,
     /// The destination was translated.
     pub translated: bool,
+    /// Its family.
+    family: u8,
     /// What names it to the kernel: its first tuple and its id, as they came.
     name: (Vec<u8>, Vec<u8>),
 }
@@ -45,10 +47,15 @@ pub fn socket() -> netlink::Result<Socket> {
     Socket::open(Family::Netfilter)
 }
 
-/// Hands every flow of a protocol to `each`. The kernel walks its whole table for it.
-pub fn flows(s: &mut Socket, protocol: u8, mut each: impl FnMut(Flow)) -> netlink::Result<()> {
+/// Hands every flow of a family and protocol to `each`. The kernel walks its whole table for it.
+pub fn flows(
+    s: &mut Socket,
+    family: u8,
+    protocol: u8,
+    mut each: impl FnMut(Flow),
+) -> netlink::Result<()> {
     let mut m = Messages::default();
-    m.open(GET, DUMP, &HEADER);
+    m.open(GET, DUMP, &header(family));
     // Kernels before 5.8 do not know the filter and hand out everything.
     m.nest(FILTER, |m| {
         m.ne32(FILTER_ORIGINAL_FLAGS, FILTER_PROTOCOL).ne32(FILTER_REPLY_FLAGS, 0);
@@ -59,7 +66,9 @@ pub fn flows(s: &mut Socket, protocol: u8, mut each: impl FnMut(Flow)) -> netlin
         });
     });
     s.dump(m, |_, payload| {
-        if let Some(flow) = payload.get(HEADER.len()..).and_then(|p| read(Attrs(p), protocol)) {
+        if let Some(flow) =
+            payload.get(HEADER_BYTES..).and_then(|p| read(Attrs(p), family, protocol))
+        {
             each(flow);
         }
     })
@@ -70,7 +79,7 @@ pub fn flows(s: &mut Socket, protocol: u8, mut each: impl FnMut(Flow)) -> netlin
 pub fn delete(s: &mut Socket, flow: &Flow) -> netlink::Result<()> {
     const NESTED: u16 = 0x8000;
     let mut m = Messages::default();
-    m.open(DELETE, ACK, &HEADER);
+    m.open(DELETE, ACK, &header(flow.family));
     m.attr(TUPLE_ORIGINAL | NESTED, &flow.name.0).attr(ID, &flow.name.1);
     match s.transact(m) {
         Err(e) if e.errno == Errno::ENOENT => Ok(()),
@@ -78,7 +87,11 @@ pub fn delete(s: &mut Socket, flow: &Flow) -> netlink::Result<()> {
     }
 }
 
-fn read(attrs: Attrs<'_>, protocol: u8) -> Option<Flow> {
+fn header(family: u8) -> [u8; HEADER_BYTES] {
+    [family, 0, 0, 0]
+}
+
+fn read(attrs: Attrs<'_>, family: u8, protocol: u8) -> Option<Flow> {
     let original = attrs.nested(TUPLE_ORIGINAL);
     if original.nested(TUPLE_PROTOCOL).get(PROTOCOL_NUMBER)? != [protocol] {
         return None;
@@ -88,12 +101,17 @@ fn read(attrs: Attrs<'_>, protocol: u8) -> Option<Flow> {
         destination: end(original, IP_DESTINATION, DESTINATION_PORT)?,
         answered_from: end(attrs.nested(TUPLE_REPLY), IP_SOURCE, SOURCE_PORT)?,
         translated: attrs.be32(STATUS)? & super::nft::IPS_DST_NAT != 0,
+        family,
         name,
     })
 }
 
-fn end(tuple: Attrs<'_>, ip: u16, port: u16) -> Option<SocketAddrV4> {
-    let ip: [u8; 4] = tuple.nested(TUPLE_IP).get(ip)?.try_into().ok()?;
+fn end(tuple: Attrs<'_>, ip: [u16; 2], port: u16) -> Option<SocketAddr> {
+    let [four, six] = ip.map(|kind| tuple.nested(TUPLE_IP).get(kind));
+    let ip = match (four, six) {
+        (Some(four), _) => IpAddr::from(<[u8; 4]>::try_from(four).ok()?),
+        (None, six) => IpAddr::from(<[u8; 16]>::try_from(six?).ok()?),
+    };
     let port: [u8; 2] = tuple.nested(TUPLE_PROTOCOL).get(port)?.try_into().ok()?;
-    Some(SocketAddrV4::new(Ipv4Addr::from(ip), u16::from_be_bytes(port)))
+    Some(SocketAddr::new(ip, u16::from_be_bytes(port)))
 }

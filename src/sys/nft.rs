@@ -66,6 +66,8 @@ pub const GROUP: u32 = 7;
 pub const TRANSACTION: u16 = uapi::NEWGEN;
 /// IPv4 only.
 pub const FAMILY_IP: u8 = 2;
+/// IPv6 only.
+pub const FAMILY_IP6: u8 = 10;
 /// All families, in a dump.
 pub const FAMILY_ANY: u8 = 0;
 
@@ -117,6 +119,8 @@ pub enum Layer {
 pub enum Meta {
     /// Index of the interface it came in by.
     InputIndex = 4,
+    /// Name of the interface it came in by, sixteen bytes.
+    InputName = 6,
     /// Transport protocol, one byte.
     Protocol = 16,
 }
@@ -132,6 +136,8 @@ pub enum Conntrack {
     FirstPort = 12,
     /// The address that the first packet was sent to.
     FirstAddress = 20,
+    /// The same of IPv6.
+    FirstAddressSix = 22,
 }
 
 /// The packet belongs to no flow and starts none.
@@ -148,6 +154,8 @@ pub const IPS_DST_NAT: u32 = 1 << 5;
 pub enum Answer {
     /// ICMP port unreachable.
     PortUnreachable,
+    /// ICMPv6 port unreachable.
+    PortUnreachableSix,
     /// TCP RST.
     Reset,
 }
@@ -168,10 +176,13 @@ pub enum Expr {
     Compare { reg: Reg, equal: bool, to: Vec<u8> },
     /// Match where the key is in the set; its data go to a register or, where None, decide.
     Lookup { set: String, key: Reg, data: Option<Option<Reg>> },
+    /// The index of the interface by which the way back to the source leads, of those it came in
+    /// by: zero where it leads elsewhere.
+    WayBack { to: Reg },
     /// A random number below a bound, in the machine's order.
     Random { below: u32, to: Reg },
-    /// Translate the destination.
-    DestinationNat { addr: Reg, port: Reg },
+    /// Translate the destination of a family.
+    DestinationNat { family: u8, addr: Reg, port: Reg },
     /// Translate the source to an address of the outgoing interface, with a random port.
     Masquerade,
     /// Add to a map, or renew what is there.
@@ -222,6 +233,8 @@ pub enum Data {
 pub enum Kind {
     /// An IPv4 address.
     Address = 7,
+    /// An IPv6 address.
+    AddressSix = 8,
     /// A transport protocol.
     Protocol = 12,
     /// A port.
@@ -236,38 +249,45 @@ impl Kind {
     fn join(parts: &[Kind]) -> u32 {
         parts.iter().fold(0, |joined, part| (joined << 6) | *part as u32)
     }
+
+    /// Bytes of parts, each padded to four.
+    fn len(parts: &[Kind]) -> u32 {
+        parts.iter().map(|part| if *part == Kind::AddressSix { 16 } else { 4 }).sum()
+    }
 }
 
-/// A transaction under construction, on one table of family ip.
+/// A transaction under construction, on one table.
 #[derive(Debug)]
 pub struct Batch {
     messages: Messages,
+    family: u8,
     table: String,
     sets: u32,
 }
 
 impl Batch {
-    /// An empty transaction.
-    pub fn new(table: &str) -> Batch {
+    /// An empty transaction on a table of a family.
+    pub fn new(family: u8, table: &str) -> Batch {
         let mut messages = Messages::default();
         messages.open(uapi::BATCH_BEGIN, 0, &[0, 0, 0, 10]);
-        Batch { messages, table: table.to_owned(), sets: 0 }
+        Batch { messages, family, table: table.to_owned(), sets: 0 }
     }
 
     /// Makes the table where it does not exist.
     pub fn add_table(&mut self) {
-        let m = open(&mut self.messages, uapi::NEWTABLE, netlink::CREATE);
+        let m = open(&mut self.messages, self.family, uapi::NEWTABLE, netlink::CREATE);
         m.text(uapi::TABLE_NAME, &self.table);
     }
 
     /// Deletes the table and all that is in it.
     pub fn delete_table(&mut self) {
-        open(&mut self.messages, uapi::DELTABLE, 0).text(uapi::TABLE_NAME, &self.table);
+        open(&mut self.messages, self.family, uapi::DELTABLE, 0)
+            .text(uapi::TABLE_NAME, &self.table);
     }
 
     /// Makes a chain; with a hook, a base chain with policy accept.
     pub fn add_chain(&mut self, name: &str, hook: Option<&Hook>) {
-        let m = open(&mut self.messages, uapi::NEWCHAIN, netlink::CREATE);
+        let m = open(&mut self.messages, self.family, uapi::NEWCHAIN, netlink::CREATE);
         m.text(uapi::CHAIN_TABLE, &self.table).text(uapi::CHAIN_NAME, name);
         if let Some(hook) = hook {
             m.nest(uapi::CHAIN_HOOK, |m| {
@@ -280,15 +300,16 @@ impl Batch {
 
     /// Deletes a chain and its rules. Nothing may lead to it.
     pub fn delete_chain(&mut self, name: &str) {
-        let m = open(&mut self.messages, uapi::DELRULE, 0);
+        let m = open(&mut self.messages, self.family, uapi::DELRULE, 0);
         m.text(uapi::RULE_TABLE, &self.table).text(uapi::RULE_CHAIN, name);
-        let m = open(&mut self.messages, uapi::DELCHAIN, 0);
+        let m = open(&mut self.messages, self.family, uapi::DELCHAIN, 0);
         m.text(uapi::CHAIN_TABLE, &self.table).text(uapi::CHAIN_NAME, name);
     }
 
     /// Appends a rule to a chain.
     pub fn add_rule(&mut self, chain: &str, steps: &[Expr]) {
-        let m = open(&mut self.messages, uapi::NEWRULE, netlink::CREATE | netlink::APPEND);
+        let m =
+            open(&mut self.messages, self.family, uapi::NEWRULE, netlink::CREATE | netlink::APPEND);
         m.text(uapi::RULE_TABLE, &self.table).text(uapi::RULE_CHAIN, chain);
         m.nest(uapi::RULE_EXPRESSIONS, |m| {
             for step in steps {
@@ -304,16 +325,16 @@ impl Batch {
         const EVAL: u32 = 0x20;
         let (mut flags, data) = match &set.data {
             Data::None => (0, None),
-            Data::Parts(parts) => (MAP, Some((Kind::join(parts), 4 * parts.len() as u32))),
+            Data::Parts(parts) => (MAP, Some((Kind::join(parts), Kind::len(parts)))),
             Data::Verdict => (MAP, Some((0xffff_ff00, 0))),
         };
         if set.learned_max.is_some() {
             flags |= TIMEOUT | EVAL;
         }
         self.sets += 1;
-        let m = open(&mut self.messages, uapi::NEWSET, netlink::CREATE);
+        let m = open(&mut self.messages, self.family, uapi::NEWSET, netlink::CREATE);
         m.text(uapi::SET_TABLE, &self.table).text(uapi::SET_NAME, &set.name);
-        m.be32(3, flags).be32(4, Kind::join(&set.key)).be32(5, 4 * set.key.len() as u32);
+        m.be32(3, flags).be32(4, Kind::join(&set.key)).be32(5, Kind::len(&set.key));
         if let Some((kind, len)) = data {
             m.be32(6, kind).be32(7, len);
         }
@@ -352,7 +373,7 @@ impl Batch {
         let mut list = None;
         for (key, value) in elements {
             let at = *list.get_or_insert_with(|| {
-                let m = open(&mut self.messages, kind, flags);
+                let m = open(&mut self.messages, self.family, kind, flags);
                 m.text(uapi::SET_TABLE, &self.table).text(uapi::SET_NAME, set);
                 m.begin_nest(uapi::SET_ELEMENTS)
             });
@@ -389,8 +410,8 @@ pub fn socket() -> netlink::Result<Socket> {
     Socket::open(Family::Netfilter)
 }
 
-fn open(messages: &mut Messages, kind: u16, flags: u16) -> &mut Messages {
-    messages.open(kind, flags, &[FAMILY_IP, 0, 0, 0])
+fn open(messages: &mut Messages, family: u8, kind: u16, flags: u16) -> &mut Messages {
+    messages.open(kind, flags, &[family, 0, 0, 0])
 }
 
 fn element(m: &mut Messages, key: &[u8], value: &Value) {
@@ -444,6 +465,7 @@ fn expression(m: &mut Messages, expr: &Expr) {
         Expr::Mask { .. } => "bitwise",
         Expr::Compare { .. } => "cmp",
         Expr::Lookup { .. } => "lookup",
+        Expr::WayBack { .. } => "fib",
         Expr::Random { .. } => "numgen",
         Expr::Decide(_) => "immediate",
         Expr::DestinationNat { .. } => "nat",
@@ -453,9 +475,8 @@ fn expression(m: &mut Messages, expr: &Expr) {
     };
     m.text(uapi::EXPR_NAME, name);
     m.nest(uapi::EXPR_DATA, |m| match expr {
-        Expr::Payload { .. } | Expr::Meta { .. } | Expr::Ct { .. } | Expr::Random { .. } => {
-            load(m, expr);
-        }
+        Expr::Payload { .. } | Expr::Meta { .. } | Expr::Ct { .. } => load(m, expr),
+        Expr::WayBack { .. } | Expr::Random { .. } => load(m, expr),
         Expr::Mask { .. } | Expr::Compare { .. } | Expr::Lookup { .. } => test(m, expr),
         _ => act(m, expr),
     });
@@ -473,9 +494,14 @@ fn load(m: &mut Messages, expr: &Expr) {
         Expr::Ct { what, to } => {
             const ORIGINAL: u8 = 0;
             m.be32(1, register(to)).be32(2, what as u32);
-            if matches!(what, Conntrack::FirstAddress | Conntrack::FirstPort) {
+            if !matches!(what, Conntrack::State | Conntrack::Status) {
                 m.attr(3, &[ORIGINAL]);
             }
+        }
+        Expr::WayBack { to } => {
+            const INTERFACE: u32 = 1;
+            const SOURCE_AND_INPUT: u32 = 1 | 8;
+            m.be32(1, register(to)).be32(2, INTERFACE).be32(3, SOURCE_AND_INPUT);
         }
         Expr::Random { below, to } => {
             const RANDOM: u32 = 1;
@@ -513,9 +539,9 @@ fn act(m: &mut Messages, expr: &Expr) {
         Expr::Decide(v) => {
             m.be32(1, 0).nest(2, |m| verdict(m, v));
         }
-        Expr::DestinationNat { addr, port } => {
+        Expr::DestinationNat { family, addr, port } => {
             const DESTINATION: u32 = 1;
-            m.be32(1, DESTINATION).be32(2, u32::from(FAMILY_IP));
+            m.be32(1, DESTINATION).be32(2, u32::from(*family));
             m.be32(3, register(*addr)).be32(5, register(*port));
         }
         Expr::Masquerade => {
@@ -534,6 +560,11 @@ fn act(m: &mut Messages, expr: &Expr) {
         Expr::Reject(Answer::PortUnreachable) => {
             const ICMP: u32 = 0;
             const PORT_UNREACHABLE: u8 = 3;
+            m.be32(1, ICMP).attr(2, &[PORT_UNREACHABLE]);
+        }
+        Expr::Reject(Answer::PortUnreachableSix) => {
+            const ICMP: u32 = 0;
+            const PORT_UNREACHABLE: u8 = 4;
             m.be32(1, ICMP).attr(2, &[PORT_UNREACHABLE]);
         }
         _ => (),

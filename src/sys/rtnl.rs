@@ -1,11 +1,11 @@
 //! Links, addresses, routes and neighbours over route netlink.
 //!
 //! Contract: each call is one request, answered at once, in the namespace of the socket. Calls that
-//! set something replace what is there. IPv4 only.
+//! set something replace what is there. Lists are of IPv4 and IPv6 together.
 
 use super::netlink::{self, ACK, Attrs, CREATE, DUMP, EXCL, Family, Messages, REPLACE, Socket};
 use nix::errno::Errno;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const NEWLINK: u16 = 16;
@@ -32,6 +32,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_CACHEINFO: u16 = 6;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -40,7 +41,11 @@ const RTA_TABLE: u16 = 15;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 
+const AF_ANY: u8 = 0;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// The address is not looked for elsewhere before it is used.
+const IFA_F_NODAD: u8 = 2;
 const IFF_UP: u32 = 1;
 const OPERATIONAL: u8 = 6;
 const GROUP_LINK: u32 = 1;
@@ -87,7 +92,7 @@ pub struct Address {
     /// The interface.
     pub index: u32,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Length of its network's prefix in bits.
     pub prefix: u8,
     /// It is of use beyond this machine: the kernel may choose it as a source.
@@ -98,13 +103,13 @@ pub struct Address {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// Destination.
-    pub to: Ipv4Addr,
+    pub to: IpAddr,
     /// Length of its prefix in bits.
     pub prefix: u8,
     /// The outgoing interface.
     pub index: u32,
     /// The next hop, which need not be in any network of the interface.
-    pub via: Option<Ipv4Addr>,
+    pub via: Option<IpAddr>,
 }
 
 /// A route as the kernel has it.
@@ -260,32 +265,48 @@ fn read_link(payload: &[u8]) -> Option<Link> {
     })
 }
 
-/// Gives a link an address.
+/// Gives a link an address. One of IPv6 is of use at once; one that is not global is no source
+/// where there is any other.
 pub fn add_address(s: &mut Socket, address: Address) -> netlink::Result<()> {
     let scope = if address.global { SCOPE_GLOBAL } else { SCOPE_HOST };
-    let mut header = [AF_INET, address.prefix, 0, scope, 0, 0, 0, 0];
-    header[4..].copy_from_slice(&address.index.to_ne_bytes());
+    let six = address.address.is_ipv6();
+    let flags = if six { IFA_F_NODAD } else { 0 };
     let mut m = Messages::default();
-    m.open(NEWADDR, ACK | CREATE | REPLACE, &header);
-    m.attr(IFA_LOCAL, &address.address.octets()).attr(IFA_ADDRESS, &address.address.octets());
+    m.open(NEWADDR, ACK | CREATE | REPLACE, &address_header(address, flags, scope));
+    put(&mut m, IFA_LOCAL, address.address);
+    put(&mut m, IFA_ADDRESS, address.address);
+    if six && !address.global {
+        m.attr(IFA_CACHEINFO, &deprecated());
+    }
     s.transact(m)
+}
+
+/// Preferred for no time and valid for ever.
+fn deprecated() -> [u8; 16] {
+    let mut times = [0; 16];
+    times[4..8].fill(0xff);
+    times
 }
 
 /// Takes an address away from a link.
 pub fn delete_address(s: &mut Socket, address: Address) -> netlink::Result<()> {
-    let mut header = [AF_INET, address.prefix, 0, 0, 0, 0, 0, 0];
-    header[4..].copy_from_slice(&address.index.to_ne_bytes());
     let mut m = Messages::default();
-    m.open(DELADDR, ACK, &header);
-    m.attr(IFA_LOCAL, &address.address.octets());
+    m.open(DELADDR, ACK, &address_header(address, 0, 0));
+    put(&mut m, IFA_LOCAL, address.address);
     s.transact(m)
 }
 
-/// All IPv4 addresses.
+fn address_header(address: Address, flags: u8, scope: u8) -> [u8; 8] {
+    let mut header = [family(address.address), address.prefix, flags, scope, 0, 0, 0, 0];
+    header[4..].copy_from_slice(&address.index.to_ne_bytes());
+    header
+}
+
+/// All addresses.
 pub fn addresses(s: &mut Socket) -> netlink::Result<Vec<Address>> {
     let mut found = Vec::new();
     let mut m = Messages::default();
-    m.open(GETADDR, DUMP, &[AF_INET, 0, 0, 0, 0, 0, 0, 0]);
+    m.open(GETADDR, DUMP, &[AF_ANY, 0, 0, 0, 0, 0, 0, 0]);
     s.dump(m, |_, payload| found.extend(read_address(payload)))?;
     Ok(found)
 }
@@ -294,7 +315,7 @@ fn read_address(payload: &[u8]) -> Option<Address> {
     let attrs = Attrs(payload.get(8..)?);
     Some(Address {
         index: u32::from_ne_bytes(payload[4..8].try_into().ok()?),
-        address: ipv4(attrs.get(IFA_LOCAL).or(attrs.get(IFA_ADDRESS))?)?,
+        address: ip(attrs.get(IFA_LOCAL).or(attrs.get(IFA_ADDRESS))?)?,
         prefix: payload[1],
         global: payload[3] == SCOPE_GLOBAL,
     })
@@ -304,8 +325,13 @@ fn read_address(payload: &[u8]) -> Option<Address> {
 pub fn replace_route(s: &mut Socket, route: Route) -> netlink::Result<()> {
     let mut m = Messages::default();
     let scope = if route.via.is_some() { SCOPE_GLOBAL } else { SCOPE_LINK };
-    let flags = if route.via.is_some() { RTNH_F_ONLINK } else { 0 };
-    m.open(NEWROUTE, ACK | CREATE | REPLACE, &route_header(route.prefix, scope, flags));
+    // The next hops of IPv6 are link-local, and thus on the link by themselves.
+    let flags = if route.via.is_some_and(|via| via.is_ipv4()) { RTNH_F_ONLINK } else { 0 };
+    m.open(
+        NEWROUTE,
+        ACK | CREATE | REPLACE,
+        &route_header(family(route.to), route.prefix, scope, flags),
+    );
     route_attrs(&mut m, route);
     s.transact(m)
 }
@@ -314,7 +340,7 @@ pub fn replace_route(s: &mut Socket, route: Route) -> netlink::Result<()> {
 pub fn delete_route(s: &mut Socket, route: Route) -> netlink::Result<()> {
     let mut m = Messages::default();
     const SCOPE_NOWHERE: u8 = 255;
-    m.open(DELROUTE, ACK, &route_header(route.prefix, SCOPE_NOWHERE, 0));
+    m.open(DELROUTE, ACK, &route_header(family(route.to), route.prefix, SCOPE_NOWHERE, 0));
     route_attrs(&mut m, route);
     s.transact(m)
 }
@@ -323,37 +349,43 @@ pub fn delete_route(s: &mut Socket, route: Route) -> netlink::Result<()> {
 pub fn routes(s: &mut Socket) -> netlink::Result<Vec<Known>> {
     let mut found = Vec::new();
     let mut m = Messages::default();
-    m.open(GETROUTE, DUMP, &route_header(0, 0, 0));
+    m.open(GETROUTE, DUMP, &route_header(AF_ANY, 0, 0, 0));
     s.dump(m, |_, payload| found.extend(read_route(payload)))?;
     Ok(found)
 }
 
-fn route_header(prefix: u8, scope: u8, flags: u32) -> [u8; 12] {
+fn route_header(family: u8, prefix: u8, scope: u8, flags: u32) -> [u8; 12] {
     let table = RT_TABLE_MAIN as u8;
-    let mut header = [AF_INET, prefix, 0, 0, table, PROTOCOL, scope, RTN_UNICAST, 0, 0, 0, 0];
+    let mut header = [family, prefix, 0, 0, table, PROTOCOL, scope, RTN_UNICAST, 0, 0, 0, 0];
     header[8..].copy_from_slice(&flags.to_ne_bytes());
     header
 }
 
 fn route_attrs(m: &mut Messages, route: Route) {
-    m.attr(RTA_DST, &route.to.octets()).ne32(RTA_OIF, route.index);
+    put(m, RTA_DST, route.to);
+    m.ne32(RTA_OIF, route.index);
     if let Some(via) = route.via {
-        m.attr(RTA_GATEWAY, &via.octets());
+        put(m, RTA_GATEWAY, via);
     }
 }
 
 fn read_route(payload: &[u8]) -> Option<Known> {
     let attrs = Attrs(payload.get(12..)?);
     let (prefix, protocol, kind) = (payload[1], payload[5], payload[7]);
+    let anywhere = match payload[0] {
+        AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
+    };
     if attrs.ne32(RTA_TABLE)? != RT_TABLE_MAIN || kind != RTN_UNICAST {
         return None;
     }
     Some(Known {
         route: Route {
-            to: attrs.get(RTA_DST).map_or(Some(Ipv4Addr::UNSPECIFIED), ipv4)?,
+            to: attrs.get(RTA_DST).map_or(Some(anywhere), ip)?,
             prefix,
             index: attrs.ne32(RTA_OIF)?,
-            via: attrs.get(RTA_GATEWAY).and_then(ipv4),
+            via: attrs.get(RTA_GATEWAY).and_then(ip),
         },
         protocol,
         metric: attrs.ne32(RTA_PRIORITY).unwrap_or(0),
@@ -361,19 +393,34 @@ fn read_route(payload: &[u8]) -> Option<Known> {
 }
 
 /// Pins the Ethernet address of a neighbour, so that nobody has to ask for it.
-pub fn set_neighbour(s: &mut Socket, index: u32, ip: Ipv4Addr, mac: Mac) -> netlink::Result<()> {
+pub fn set_neighbour(s: &mut Socket, index: u32, ip: IpAddr, mac: Mac) -> netlink::Result<()> {
     let mut header = [0; 12];
-    header[0] = AF_INET;
+    header[0] = family(ip);
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..10].copy_from_slice(&NUD_PERMANENT.to_ne_bytes());
     let mut m = Messages::default();
     m.open(NEWNEIGH, ACK | CREATE | REPLACE, &header);
-    m.attr(NDA_DST, &ip.octets()).attr(NDA_LLADDR, &mac);
+    put(&mut m, NDA_DST, ip);
+    m.attr(NDA_LLADDR, &mac);
     s.transact(m)
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
+fn family(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+fn put(m: &mut Messages, kind: u16, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => m.attr(kind, &ip.octets()),
+        IpAddr::V6(ip) => m.attr(kind, &ip.octets()),
+    };
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        _ => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+    }
 }
 
 #[cfg(test)]
@@ -395,13 +442,19 @@ mod tests {
             let link = link(&mut s, "near").unwrap().unwrap();
             assert_eq!((link.mtu, link.up, link.kind.as_deref()), (1400, true, Some("veth")));
             assert_eq!(link.alias.as_deref(), Some("an alias"));
-            let to = Ipv4Addr::new(10, 1, 2, 3);
+            let to = IpAddr::from([10, 1, 2, 3]);
             let route = Route { to, prefix: 32, index: link.index, via: None };
             replace_route(&mut s, route).unwrap();
             replace_route(&mut s, route).unwrap();
             set_neighbour(&mut s, link.index, to, mac).unwrap();
             let known = Known { route, protocol: PROTOCOL, metric: 0 };
             assert!(routes(&mut s).unwrap().contains(&known));
+            let six = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 3]);
+            let six = Route { to: six, prefix: 128, ..route };
+            replace_route(&mut s, six).unwrap();
+            set_neighbour(&mut s, link.index, six.to, mac).unwrap();
+            assert!(routes(&mut s).unwrap().iter().any(|known| known.route == six));
+            delete_route(&mut s, six).unwrap();
             delete_route(&mut s, route).unwrap();
             assert_eq!(delete_route(&mut s, route).unwrap_err().errno, Errno::ESRCH);
             link.index
@@ -413,11 +466,17 @@ mod tests {
             assert_eq!((far.mac, far.up, far.peer), (Some(mac), false, Some(near)));
             set_up(&mut s, far.index).unwrap();
             assert!(link(&mut s, "far").unwrap().unwrap().running);
-            let address = Ipv4Addr::new(10, 1, 2, 3);
+            let address = IpAddr::from([10, 1, 2, 3]);
             let address = Address { index: far.index, address, prefix: 32, global: true };
             add_address(&mut s, address).unwrap();
             add_address(&mut s, address).unwrap();
-            assert_eq!(addresses(&mut s).unwrap(), [address]);
+            let six = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 3]);
+            let six = Address { address: six, prefix: 128, ..address };
+            add_address(&mut s, six).unwrap();
+            let found = addresses(&mut s).unwrap();
+            assert!(found.contains(&address) && found.contains(&six), "{found:?}");
+            delete_address(&mut s, six).unwrap();
+            assert!(!addresses(&mut s).unwrap().contains(&six));
         })
         .unwrap();
         netns::within(a.as_fd(), || {

@@ -89,6 +89,7 @@ impl Machine {
             let index = rtnl::link(&mut s, "eth0").unwrap().unwrap().index;
             rtnl::set_up(&mut s, rtnl::LOOPBACK).unwrap();
             rtnl::set_up(&mut s, index).unwrap();
+            let address = address.into();
             let address = rtnl::Address { index, address, prefix: 24, global: true };
             rtnl::add_address(&mut s, address).unwrap();
         });

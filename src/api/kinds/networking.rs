@@ -4,7 +4,7 @@ use super::check::{At, Rule};
 use super::fallback::Fallback;
 use super::table::{AGE, NAME, labels, or_none};
 use super::tabled::{Cell, Tabled};
-use super::{batch, selector, text};
+use super::{address, batch, selector, text};
 use crate::api::registry::Errors;
 use crate::api::tree::Value;
 
@@ -291,11 +291,12 @@ pub const SERVICE_CIDR: Tabled = Tabled {
         let cidrs = spec.field("cidrs");
         match cidrs.value().items().len() {
             0 => errors.required(cidrs, "at least one CIDR required"),
-            1 | 2 => {}
+            1 => {}
+            2 => one_of_each_family(cidrs, errors),
             _ => errors.invalid(cidrs, &cidrs, "may only hold up to 2 values"),
         }
     },
-    immutable: &["spec.cidrs"],
+    check_update: |root, old, errors| grown(root.field("spec").field("cidrs"), old, errors),
     status: true,
     columns: &[
         (NAME, Cell::Name),
@@ -304,6 +305,29 @@ pub const SERVICE_CIDR: Tabled = Tabled {
     ],
     ..Tabled::PLAIN
 };
+
+fn one_of_each_family(cidrs: At<'_>, errors: &mut Errors) {
+    let texts: Vec<&str> = cidrs.value().items().iter().map(Value::str).collect();
+    if !address::is_one_of_each_family(&texts) {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and \
+                   2001:db8::/64";
+        errors.invalid(cidrs, &cidrs, why);
+    }
+}
+
+/// A range may get a second family, and change in no other way.
+fn grown(cidrs: At<'_>, old: &Value, errors: &mut Errors) {
+    const FIXED: &str = "field is immutable";
+    let old = old.at(&["spec", "cidrs"]).items();
+    match (old.len(), cidrs.value().items().len()) {
+        (before, now) if before == now || (before, now) == (1, 2) => {
+            for (cidr, _) in cidrs.items().zip(old).filter(|(cidr, old)| cidr.value() != *old) {
+                errors.invalid(cidr, &cidr, FIXED);
+            }
+        }
+        _ => errors.invalid(cidrs, &cidrs, FIXED),
+    }
+}
 
 fn cidrs(object: &Value) -> Value {
     let list = object.at(&["spec", "cidrs"]).items().iter().map(Value::str);

@@ -93,6 +93,7 @@ impl Engine {
         let resource = &*ask.resource;
         let ask = ask.named(object.name());
         let made = resource.rules.identify(&mut object);
+        self.choose_families(&ask, &mut object, None)?;
         validate(&ask, &object)?;
         let create = Operation::Create;
         warnings.extend(self.admit(&ask, create, &mut object, None, options).await?);

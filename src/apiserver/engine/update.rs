@@ -109,6 +109,7 @@ impl Engine {
         resource.rules.default(&mut object);
         owners::kept(&mut object, |object| prepare(ask, object, &old));
         owners::revert_times(&mut object, &old);
+        self.choose_families(ask, &mut object, Some(&old))?;
         validate(ask, &object, &old)?;
         warnings.extend(self.admit(ask, update, &mut object, Some(&old), options).await?);
         let answer = self.store_change(ask, options, current, object, &old).await?;

@@ -2,41 +2,48 @@
 //! its value, and when it gives it up the next does. Pure.
 
 use super::element::{Chain, Place, Value};
+use super::family::Address;
 use super::render::Elements;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// All that is wanted.
-#[derive(Debug, Default)]
-pub struct Claims {
-    cells: HashMap<Place, Cell>,
+#[derive(Debug)]
+pub struct Claims<A: Address> {
+    cells: HashMap<Place<A>, Cell<A>>,
     /// How many elements lead to a chain.
     uses: HashMap<Chain, usize>,
 }
 
 #[derive(Debug)]
-struct Cell {
+struct Cell<A> {
     owner: Arc<str>,
-    value: Value,
+    value: Value<A>,
     /// Those who wait; hardly ever anybody does.
-    others: Vec<(Arc<str>, Value)>,
+    others: Vec<(Arc<str>, Value<A>)>,
 }
 
 /// The values that places had before a round of changes.
-pub type Before = HashMap<Place, Option<Value>>;
+pub type Before<A> = HashMap<Place<A>, Option<Value<A>>>;
 
 /// A place whose value changed, from and to.
-pub type Change = (Place, Option<Value>, Option<Value>);
+pub type Change<A> = (Place<A>, Option<Value<A>>, Option<Value<A>>);
 
-impl Claims {
+impl<A: Address> Default for Claims<A> {
+    fn default() -> Self {
+        Self { cells: HashMap::new(), uses: HashMap::new() }
+    }
+}
+
+impl<A: Address> Claims<A> {
     /// The value in force.
-    pub fn get(&self, place: &Place) -> Option<Value> {
+    pub fn get(&self, place: &Place<A>) -> Option<Value<A>> {
         self.cells.get(place).map(|cell| cell.value)
     }
 
     /// Everything in force.
-    pub fn iter(&self) -> impl Iterator<Item = (Place, Value)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (Place<A>, Value<A>)> + '_ {
         self.cells.iter().map(|(place, cell)| (*place, cell.value))
     }
 
@@ -54,9 +61,9 @@ impl Claims {
     pub fn change(
         &mut self,
         owner: &Arc<str>,
-        old: &Elements,
-        new: &Elements,
-        before: &mut Before,
+        old: &Elements<A>,
+        new: &Elements<A>,
+        before: &mut Before<A>,
     ) {
         let given_up = old.iter().filter(|(place, value)| new.get(place) != Some(value));
         let wanted = new.iter().filter(|(place, value)| old.get(place) != Some(value));
@@ -71,13 +78,13 @@ impl Claims {
     }
 
     /// What a round of changes came to.
-    pub fn changes(&self, before: Before) -> Vec<Change> {
+    pub fn changes(&self, before: Before<A>) -> Vec<Change<A>> {
         let all = before.into_iter().map(|(place, old)| (place, old, self.get(&place)));
         all.filter(|(_, old, new)| old != new).collect()
     }
 
     /// What makes the kernel's elements those wanted.
-    pub fn difference(&self, kernel: &HashMap<Place, Value>) -> Vec<Change> {
+    pub fn difference(&self, kernel: &HashMap<Place<A>, Value<A>>) -> Vec<Change<A>> {
         let gone = kernel.iter().filter(|(place, _)| !self.cells.contains_key(*place));
         let gone = gone.map(|(place, old)| (*place, Some(*old), None));
         let wanted =
@@ -85,7 +92,7 @@ impl Claims {
         gone.chain(wanted.filter(|(_, old, new)| old != new)).collect()
     }
 
-    fn claim(&mut self, place: Place, owner: &Arc<str>, value: Value) {
+    fn claim(&mut self, place: Place<A>, owner: &Arc<str>, value: Value<A>) {
         match self.cells.entry(place) {
             Entry::Vacant(cell) => {
                 count(&mut self.uses, value, true);
@@ -106,7 +113,7 @@ impl Claims {
         }
     }
 
-    fn retract(&mut self, place: &Place, owner: &Arc<str>) {
+    fn retract(&mut self, place: &Place<A>, owner: &Arc<str>) {
         let Entry::Occupied(mut entry) = self.cells.entry(*place) else { return };
         let cell = entry.get_mut();
         if cell.owner != *owner {
@@ -123,7 +130,7 @@ impl Claims {
     }
 }
 
-fn count(uses: &mut HashMap<Chain, usize>, value: Value, more: bool) {
+fn count<A>(uses: &mut HashMap<Chain, usize>, value: Value<A>, more: bool) {
     let Value::Chain(chain) = value else { return };
     let entry = uses.entry(chain).or_insert(0);
     *entry = if more { *entry + 1 } else { entry.saturating_sub(1) };
@@ -136,8 +143,9 @@ fn count(uses: &mut HashMap<Chain, usize>, value: Value, more: bool) {
 mod tests {
     use super::super::element::{Key, SetId};
     use super::*;
+    use std::net::Ipv4Addr;
 
-    fn elements(list: &[(u8, u32)]) -> Elements {
+    fn elements(list: &[(u8, u32)]) -> Elements<Ipv4Addr> {
         let place = |n: u8| (SetId::Fronts, Key([n; 16]));
         let spread = |ways| Value::Chain(Chain::Spread { ways, outer: false, kept: false });
         list.iter().map(|&(n, ways)| (place(n), spread(ways))).collect()
@@ -145,14 +153,14 @@ mod tests {
 
     /// Changes as (place, ways from, ways to), in order.
     fn round(
-        claims: &mut Claims,
+        claims: &mut Claims<Ipv4Addr>,
         owner: &str,
         old: &[(u8, u32)],
         new: &[(u8, u32)],
     ) -> Vec<[u32; 3]> {
         let mut before = Before::new();
         claims.change(&owner.into(), &elements(old), &elements(new), &mut before);
-        let ways = |value: Option<Value>| match value {
+        let ways = |value: Option<Value<Ipv4Addr>>| match value {
             Some(Value::Chain(Chain::Spread { ways, .. })) => ways,
             _ => 0,
         };

@@ -1,7 +1,8 @@
 //! What shall be in force, as plain structs.
 
 use crate::net::Protocol;
-use ipnet::Ipv4Net;
+use crate::util::nets::Nets;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,17 +12,17 @@ use std::time::Duration;
 /// whole table in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Name of the table, `rk` but in tests.
+    /// Name of the table, `rk` but in tests; there is one of each family that the networks have.
     pub table: String,
     /// Addresses of the pods of this node.
-    pub pod_cidr: Ipv4Net,
+    pub pod_cidr: Nets,
     /// Addresses of the pods of all nodes.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Nets,
     /// ClusterIPs; what no service answers there is rejected.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Nets,
     /// Further destinations that see the pods' own addresses: networks with a way back to
     /// the pods. Leave the nodes' network out where only the overlay knows pod addresses.
-    pub unmasqueraded: Vec<Ipv4Net>,
+    pub unmasqueraded: Vec<IpNet>,
 }
 
 /// Everything that shall be in force. Cheap to clone; `apply` looks only at services whose `Arc`
@@ -84,9 +85,9 @@ pub struct Endpoint {
 pub struct HostPort {
     /// Protocol of both ports.
     pub protocol: Protocol,
-    /// Address of the node. None or unspecified: all of [`Desired::node_ips`], and 127.0.0.1 for
-    /// processes of the node. A loopback address answers processes of the node only; for both, the
-    /// pod's link needs [`crate::net::link::PodLink::loopback`].
+    /// Address of the node. None or unspecified: all of [`Desired::node_ips`], and of IPv4
+    /// 127.0.0.1 for processes of the node. A loopback address answers processes of the node only;
+    /// for both, the pod's link needs [`crate::net::link::PodLink::loopback`].
     pub host_ip: Option<IpAddr>,
     /// Port of the node.
     pub host_port: u16,

@@ -1,8 +1,9 @@
 //! Elements of the table's sets: what there is to diff, in the bytes that the kernel matches.
 
+use super::family::Address;
 use crate::net::Protocol;
 use crate::sys::nft;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 
 /// The sets whose elements follow from the desired state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,74 +58,123 @@ impl SetId {
         }
     }
 
-    /// Bytes of its keys.
-    pub const fn key_len(self) -> usize {
+    /// Bytes of its keys, of addresses of this many bytes.
+    pub const fn key_len(self, address: usize) -> usize {
         match self {
-            SetId::Endpoints | SetId::OuterEndpoints => 16,
-            SetId::Selves => 8,
-            _ => 12,
+            SetId::Endpoints | SetId::OuterEndpoints => address + 12,
+            SetId::Selves => 2 * address,
+            _ => address + 8,
         }
     }
 }
 
 /// An address, protocol and port that clients connect to, or that endpoints have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Front {
+pub struct Front<A> {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: A,
     /// The protocol's number.
     pub protocol: u8,
     /// The port.
     pub port: u16,
 }
 
-impl Front {
+impl<A: Address> Front<A> {
     /// An address and port of a protocol.
-    pub fn new(address: Ipv4Addr, protocol: Protocol, port: u16) -> Front {
-        Front { address, protocol: protocol.number(), port }
+    pub fn new(address: A, protocol: Protocol, port: u16) -> Self {
+        Self { address, protocol: protocol.number(), port }
+    }
+
+    /// The front that the bytes of a key begin with.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (address, rest) = (A::read(bytes)?, bytes.get(A::LEN..)?);
+        let [protocol, _, _, _, high, low, ..] = *rest else { return None };
+        Some(Self { address, protocol, port: u16::from_be_bytes([high, low]) })
     }
 
     /// The front that a key names or begins with.
-    pub fn of(key: &Key) -> Front {
-        let [a, b, c, d, protocol, _, _, _, high, low, ..] = key.0;
-        let (address, port) = (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]));
-        Front { address, protocol, port }
+    pub fn of(key: &Key<A>) -> Self {
+        let read = Self::read(key.0.as_ref());
+        // Keys are longer than a front.
+        read.unwrap_or(Self { address: A::LOCALHOST, protocol: 0, port: 0 })
     }
 }
 
 /// A key, each part padded to four bytes; unused bytes are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub [u8; 16]);
+pub struct Key<A: Address>(pub A::Bytes);
 
-impl Key {
+impl<A: Address> Key<A> {
     /// A front.
-    pub fn front(front: Front) -> Key {
-        Key::indexed(front, 0)
+    pub fn front(front: Front<A>) -> Self {
+        Self::indexed(front, 0)
     }
 
     /// A front and the index of an endpoint, which the kernel draws in the machine's order.
-    pub fn indexed(front: Front, index: u32) -> Key {
-        let mut key = [0; 16];
-        key[..4].copy_from_slice(&front.address.octets());
-        key[4] = front.protocol;
-        key[8..10].copy_from_slice(&front.port.to_be_bytes());
-        key[12..].copy_from_slice(&index.to_ne_bytes());
-        Key(key)
+    pub fn indexed(front: Front<A>, index: u32) -> Self {
+        let mut key = A::Bytes::default();
+        front.address.write(key.as_mut());
+        let rest = &mut key.as_mut()[A::LEN..];
+        rest[0] = front.protocol;
+        rest[4..6].copy_from_slice(&front.port.to_be_bytes());
+        rest[8..12].copy_from_slice(&index.to_ne_bytes());
+        Self(key)
     }
 
     /// A pod as both source and destination.
-    pub fn itself(address: Ipv4Addr) -> Key {
-        let mut key = [0; 16];
-        key[..4].copy_from_slice(&address.octets());
-        key[4..8].copy_from_slice(&address.octets());
-        Key(key)
+    pub fn itself(address: A) -> Self {
+        let mut key = A::Bytes::default();
+        address.write(key.as_mut());
+        address.write(&mut key.as_mut()[A::LEN..]);
+        Self(key)
     }
 
     /// The key in the bytes of a dump.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Key> {
-        let mut key = [0; 16];
-        key.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        Some(Key(key))
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut key = A::Bytes::default();
+        key.as_mut().get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self(key))
+    }
+
+    /// The bytes that count in a set.
+    pub fn bytes(&self, set: SetId) -> &[u8] {
+        &self.0.as_ref()[..set.key_len(A::LEN)]
+    }
+}
+
+/// An address and port after translation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target<A> {
+    /// The address.
+    pub ip: A,
+    /// The port.
+    pub port: u16,
+}
+
+impl<A: Address> Target<A> {
+    /// The target, if it is of this family.
+    pub fn of(address: SocketAddr) -> Option<Self> {
+        Some(Self { ip: A::of(address.ip())?, port: address.port() })
+    }
+
+    /// The target in two padded parts.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let [high, low, _, _] = *bytes.get(A::LEN..)? else { return None };
+        Some(Self { ip: A::read(bytes)?, port: u16::from_be_bytes([high, low]) })
+    }
+
+    /// As two padded parts.
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = vec![0; A::LEN + 4];
+        self.ip.write(&mut bytes);
+        bytes[A::LEN..A::LEN + 2].copy_from_slice(&self.port.to_be_bytes());
+        bytes
+    }
+}
+
+impl<A: Address> From<Target<A>> for SocketAddr {
+    fn from(target: Target<A>) -> Self {
+        SocketAddr::new(target.ip.into(), target.port)
     }
 }
 
@@ -178,11 +228,11 @@ fn strip<'a>(text: &'a str, suffix: &str) -> (&'a str, bool) {
 
 /// What an element carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Value {
+pub enum Value<A> {
     /// Nothing.
     None,
     /// An endpoint.
-    To(SocketAddrV4),
+    To(Target<A>),
     /// A chain that decides.
     Chain(Chain),
     /// Drop the packet.
@@ -191,12 +241,12 @@ pub enum Value {
     Unknown,
 }
 
-impl Value {
+impl<A: Address> Value<A> {
     /// As the encoder wants it.
     pub fn encode(self) -> nft::Value {
         match self {
             Value::None | Value::Unknown => nft::Value::None,
-            Value::To(to) => nft::Value::Data(endpoint_bytes(to).to_vec()),
+            Value::To(to) => nft::Value::Data(to.bytes()),
             Value::Chain(chain) => nft::Value::Verdict(match chain {
                 Chain::Spread { .. } => nft::Verdict::Goto(chain.name()),
                 Chain::Keep(_) => nft::Verdict::Jump(chain.name()),
@@ -206,10 +256,10 @@ impl Value {
     }
 
     /// From a dump.
-    pub fn decode(value: &nft::Value) -> Value {
+    pub fn decode(value: &nft::Value) -> Self {
         match value {
             nft::Value::None => Value::None,
-            nft::Value::Data(bytes) => endpoint(bytes).map_or(Value::Unknown, Value::To),
+            nft::Value::Data(bytes) => Target::read(bytes).map_or(Value::Unknown, Value::To),
             nft::Value::Verdict(nft::Verdict::Drop) => Value::Drop,
             nft::Value::Verdict(nft::Verdict::Goto(name) | nft::Verdict::Jump(name)) => {
                 let known = Chain::parse(name).map_or(Value::Unknown, Value::Chain);
@@ -221,24 +271,13 @@ impl Value {
     }
 }
 
-/// An endpoint as two padded parts.
-fn endpoint_bytes(to: SocketAddrV4) -> [u8; 8] {
-    let ([a, b, c, d], [high, low]) = (to.ip().octets(), to.port().to_be_bytes());
-    [a, b, c, d, high, low, 0, 0]
-}
-
-/// The endpoint in two padded parts.
-pub fn endpoint(bytes: &[u8]) -> Option<SocketAddrV4> {
-    let [a, b, c, d, high, low, _, _] = bytes.try_into().ok()?;
-    Some(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])))
-}
-
 /// An element's place.
-pub type Place = (SetId, Key);
+pub type Place<A> = (SetId, Key<A>);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     #[test]
     fn chains_are_known_by_their_names() {
@@ -257,19 +296,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn values_survive_the_kernel() {
-        let to = Value::To("10.42.0.5:8080".parse().unwrap());
+    fn survives<A: Address>(address: &str) {
+        let address = A::of(address.parse().unwrap()).unwrap();
+        let to = Value::<A>::To(Target { ip: address, port: 8080 });
         let spread = Value::Chain(Chain::Spread { ways: 2, outer: true, kept: false });
         let keep = Value::Chain(Chain::Keep(5));
         for value in [Value::None, to, spread, keep, Value::Drop] {
             assert_eq!(Value::decode(&value.encode()), value);
         }
         let wrong = nft::Value::Verdict(nft::Verdict::Jump("to-2".into()));
-        assert_eq!(Value::decode(&wrong), Value::Unknown);
-        let key = Key::indexed(Front::new(Ipv4Addr::new(10, 43, 0, 1), Protocol::Udp, 53), 7);
-        assert_eq!(Front::of(&key).port, 53);
-        assert_eq!(Key::from_bytes(&key.0[..12]), Some(Key::front(Front::of(&key))));
-        assert_eq!(Key::from_bytes(&[0; 17]), None);
+        assert_eq!(Value::<A>::decode(&wrong), Value::Unknown);
+        let front = Front::new(address, Protocol::Udp, 53);
+        let key = Key::indexed(front, 7);
+        assert_eq!(Front::of(&key), front);
+        assert_eq!(Key::from_bytes(key.bytes(SetId::Fronts)), Some(Key::front(front)));
+        assert_eq!(Key::from_bytes(key.bytes(SetId::Endpoints)), Some(key));
+        assert_eq!(Key::<A>::from_bytes(&[0; 33]), None);
+        let own = Key::itself(address);
+        assert_eq!(own.bytes(SetId::Selves)[..A::LEN], own.bytes(SetId::Selves)[A::LEN..]);
+    }
+
+    #[test]
+    fn values_survive_the_kernel() {
+        survives::<Ipv4Addr>("10.43.0.1");
+        survives::<Ipv6Addr>("fd00::1");
+        let front = Front::new(Ipv4Addr::new(10, 43, 0, 1), Protocol::Udp, 53);
+        assert_eq!(Key::indexed(front, 7).bytes(SetId::Endpoints).len(), 16);
+        assert_eq!(size_of::<Place<Ipv4Addr>>(), 17, "a table of IPv4 stays as small as it is");
     }
 }

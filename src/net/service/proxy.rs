@@ -1,8 +1,9 @@
-//! Keeps the kernel's table as desired.
+//! Keeps the kernel's table of each family as desired.
 
 use super::claims::{Before, Change, Claims};
 use super::desired::{Config, Desired, Endpoint, HostPort, Service};
 use super::element::{Chain, Key, Place, SetId, Value};
+use super::family::{Address, Local};
 use super::{flows, render, skeleton};
 use crate::net::{Doing, Result, blocking};
 use crate::sys::netlink::{Family, Listener, Socket};
@@ -11,19 +12,19 @@ use nix::errno::Errno;
 use parking_lot::Mutex;
 use std::cmp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The table and what is wanted in it. Clones are handles of the same one.
+/// The tables and what is wanted in them. Clones are handles of the same ones.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    table: Arc<Mutex<Table>>,
+    tables: Arc<Mutex<Tables>>,
     /// The next `apply` shall compare everything.
     recheck: Arc<AtomicBool>,
     name: String,
-    /// By which changes of this one are told from others'.
-    port: u32,
+    /// By which changes of these are told from others'.
+    ports: Vec<u32>,
 }
 
 impl Proxy {
@@ -31,19 +32,18 @@ impl Proxy {
     /// an earlier process stays in force until then.
     pub async fn open(config: Config) -> Result<Proxy> {
         let name = config.table.clone();
-        let table = blocking(|| Table::open(config)).await?;
-        let port = table.socket.port().doing("read a socket's port")?;
-        Ok(Proxy { table: Arc::new(Mutex::new(table)), recheck: Arc::default(), name, port })
+        let tables = blocking(move || Tables::open(&config)).await?;
+        let ports = tables.ports()?;
+        Ok(Proxy { tables: Arc::new(Mutex::new(tables)), recheck: Arc::default(), name, ports })
     }
 
-    /// Makes the table as desired in one transaction, and ends the UDP flows that would go on to
+    /// Makes each table as desired in one transaction, and ends the UDP flows that would go on to
     /// endpoints which are gone. On an error the kernel has what it had before, or all of it.
     pub async fn apply(&self, desired: Arc<Desired>) -> Result<usize> {
-        let (table, recheck) = (self.table.clone(), self.recheck.clone());
+        let (tables, recheck) = (self.tables.clone(), self.recheck.clone());
         blocking(move || {
-            let mut table = table.lock();
-            table.in_step &= !recheck.swap(false, Ordering::AcqRel);
-            table.apply(&desired)
+            let recheck = recheck.swap(false, Ordering::AcqRel);
+            tables.lock().apply(&desired, recheck)
         })
         .await
     }
@@ -60,16 +60,16 @@ impl Proxy {
         Ok(Loss {
             listener: listener.doing("watch nftables")?,
             socket: nft::socket().doing("open a netfilter socket")?,
-            own_port: self.port,
+            own_ports: self.ports.clone(),
             name: self.name.clone(),
         })
     }
 
-    /// Deletes the table. Where nothing else on the node translates addresses, flows through
+    /// Deletes the tables. Where nothing else on the node translates addresses, flows through
     /// services end with it.
     pub async fn remove(&self) -> Result<()> {
-        let table = self.table.clone();
-        blocking(move || table.lock().remove()).await
+        let tables = self.tables.clone();
+        blocking(move || tables.lock().remove()).await
     }
 }
 
@@ -78,7 +78,7 @@ impl Proxy {
 pub struct Loss {
     listener: Listener,
     socket: Socket,
-    own_port: u32,
+    own_ports: Vec<u32>,
     name: String,
 }
 
@@ -88,46 +88,96 @@ impl Loss {
     pub async fn wait(&mut self) -> Result<()> {
         loop {
             let mut foreign = false;
-            match self.listener.read(|port, _| foreign |= port != self.own_port).await {
+            let own = &self.own_ports;
+            match self.listener.read(|port, _| foreign |= !own.contains(&port)).await {
                 Err(e) if e.errno == Errno::ENOBUFS => foreign = true,
                 outcome => outcome.doing("watch nftables")?,
             }
-            if foreign && !table_exists(&mut self.socket, &self.name)? {
-                return Ok(());
+            // There is a port for each table.
+            for family in FAMILIES.iter().take(self.own_ports.len()) {
+                if foreign && !table_exists(&mut self.socket, *family, &self.name)? {
+                    return Ok(());
+                }
             }
         }
     }
 }
 
-/// Deletes a table of this name, if there is one.
+/// The families of tables, in their order.
+const FAMILIES: [u8; 2] = [nft::FAMILY_IP, nft::FAMILY_IP6];
+
+/// Deletes the tables of this name.
 pub(in crate::net) fn remove_table(name: &str) -> Result<()> {
-    delete_table(&mut nft::socket().doing("open a netfilter socket")?, name)
+    let mut socket = nft::socket().doing("open a netfilter socket")?;
+    FAMILIES.into_iter().try_for_each(|family| delete_table(&mut socket, family, name))
 }
 
 /// Whether there is a table of this name.
 pub(in crate::net) fn has_table(name: &str) -> Result<bool> {
-    table_exists(&mut nft::socket().doing("open a netfilter socket")?, name)
+    let mut socket = nft::socket().doing("open a netfilter socket")?;
+    let [four, six] = FAMILIES.map(|family| table_exists(&mut socket, family, name));
+    Ok(four? || six?)
 }
 
-fn delete_table(socket: &mut Socket, name: &str) -> Result<()> {
-    if !table_exists(socket, name)? {
+fn delete_table(socket: &mut Socket, family: u8, name: &str) -> Result<()> {
+    if !table_exists(socket, family, name)? {
         return Ok(());
     }
-    let mut batch = Batch::new(name);
+    let mut batch = Batch::new(family, name);
     batch.delete_table();
     batch.commit(socket).doing("delete the service table")
 }
 
-fn table_exists(socket: &mut Socket, name: &str) -> Result<bool> {
-    Ok(nft::tables(socket).doing("list tables")?.iter().any(|table| table == name))
+fn table_exists(socket: &mut Socket, family: u8, name: &str) -> Result<bool> {
+    let tables = nft::tables(socket, family).doing("list tables")?;
+    Ok(tables.iter().any(|table| table == name))
+}
+
+/// The table of IPv4, and that of IPv6 where the networks have it.
+#[derive(Debug)]
+struct Tables {
+    four: Table<Ipv4Addr>,
+    six: Option<Table<Ipv6Addr>>,
+    /// There may be a table of IPv6 from when there were networks of it.
+    stale: bool,
+}
+
+impl Tables {
+    fn open(config: &Config) -> Result<Tables> {
+        let six = Local::of_six(config).map(Table::open).transpose()?;
+        let four = Table::open(Local::of_four(config))?;
+        Ok(Tables { four, stale: six.is_none(), six })
+    }
+
+    /// The port of each table's socket.
+    fn ports(&self) -> Result<Vec<u32>> {
+        let six = self.six.as_ref().map(|six| &six.socket);
+        let sockets = std::iter::once(&self.four.socket).chain(six);
+        sockets.map(|socket| socket.port().doing("read a socket's port")).collect()
+    }
+
+    fn apply(&mut self, desired: &Desired, recheck: bool) -> Result<usize> {
+        self.four.in_step &= !recheck;
+        self.six.iter_mut().for_each(|six| six.in_step &= !recheck);
+        if std::mem::take(&mut self.stale) {
+            delete_table(&mut self.four.socket, nft::FAMILY_IP6, &self.four.config.table)?;
+        }
+        let changes = self.four.apply(desired)?;
+        Ok(changes + self.six.as_mut().map_or(Ok(0), |six| six.apply(desired))?)
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        self.four.remove()?;
+        self.six.as_mut().map_or(Ok(()), Table::remove)
+    }
 }
 
 #[derive(Debug)]
-struct Table {
-    config: Config,
+struct Table<A: Address> {
+    config: Local,
     socket: Socket,
-    claims: Claims,
-    node_ips: Vec<Ipv4Addr>,
+    claims: Claims<A>,
+    node_ips: Vec<A>,
     services: BTreeMap<String, Installed>,
     host_ports: BTreeMap<String, Arc<Vec<HostPort>>>,
     /// Chains that the kernel has beside the skeleton's.
@@ -144,23 +194,23 @@ struct Installed {
 }
 
 /// What the kernel has.
-#[derive(Debug, Default)]
-struct Kernel {
+#[derive(Debug)]
+struct Kernel<A: Address> {
     table: bool,
     /// With the skeleton of this version and configuration; otherwise nothing else was read.
     current: bool,
-    elements: HashMap<Place, Value>,
+    elements: HashMap<Place<A>, Value<A>>,
     chains: BTreeSet<Chain>,
 }
 
-impl Table {
-    fn open(config: Config) -> Result<Table> {
+impl<A: Address> Table<A> {
+    fn open(config: Local) -> Result<Self> {
         let mut socket = nft::socket().doing("open a netfilter socket")?;
         // Only to find out now, rather than at the first apply, whether the kernel can be asked.
-        let kernel = Kernel::read(&mut socket, &config)?;
+        let kernel = Kernel::<A>::read(&mut socket, &config)?;
         tracing::debug!(
-            table = %config.table, found = kernel.table, adopted = kernel.current,
-            elements = kernel.elements.len(), "service table read"
+            family = A::FAMILY, table = %config.table, found = kernel.table,
+            adopted = kernel.current, elements = kernel.elements.len(), "service table read"
         );
         Ok(Table {
             config,
@@ -194,10 +244,10 @@ impl Table {
     }
 
     /// Takes note of what is desired now, and says what that changes.
-    fn claim(&mut self, desired: &Desired) -> Vec<Change> {
+    fn claim(&mut self, desired: &Desired) -> Vec<Change<A>> {
         let mut before = Before::new();
         let node_ips: Vec<_> =
-            render::v4(&desired.node_ips).filter(|ip| !ip.is_loopback()).collect();
+            render::of(&desired.node_ips).filter(|ip: &A| !(*ip).into().is_loopback()).collect();
         let moved = node_ips != self.node_ips;
         let old_ips = std::mem::replace(&mut self.node_ips, node_ips);
         let nodes = Nodes { config: &self.config, old: &old_ips, new: &self.node_ips };
@@ -206,7 +256,7 @@ impl Table {
         };
         for name in differing(&self.services, &desired.services, same) {
             let (old, new) = (self.services.get(&name), desired.services.get(&name));
-            let new = new.map(|new| Installed::new(new, old));
+            let new = new.map(|new| Installed::new::<A>(new, old));
             nodes.change_service(&mut self.claims, &mut before, &name, old, new.as_ref());
             set(&mut self.services, name, new);
         }
@@ -220,18 +270,18 @@ impl Table {
     }
 
     /// Sends one transaction; `kernel` is what was just read, where the skeleton may be missing.
-    fn commit(&mut self, changes: &[Change], kernel: Option<&Kernel>) -> Result<()> {
-        let mut batch = Batch::new(&self.config.table);
+    fn commit(&mut self, changes: &[Change<A>], kernel: Option<&Kernel<A>>) -> Result<()> {
+        let mut batch = Batch::new(A::FAMILY, &self.config.table);
         if let Some(kernel) = kernel.filter(|kernel| !kernel.current) {
             if kernel.table {
                 batch.delete_table();
             }
-            skeleton::install(&mut batch, &self.config);
+            skeleton::install::<A>(&mut batch, &self.config);
         }
         let made: Vec<_> =
             self.claims.chains().filter(|chain| !self.chains.contains(chain)).collect();
         for chain in &made {
-            skeleton::chain(&mut batch, *chain);
+            skeleton::chain::<A>(&mut batch, *chain);
         }
         for id in SetId::ALL {
             write_set(&mut batch, id, changes);
@@ -249,7 +299,7 @@ impl Table {
         Ok(())
     }
 
-    fn settle_flows(&mut self, changes: &[Change]) -> Result<usize> {
+    fn settle_flows(&mut self, changes: &[Change<A>]) -> Result<usize> {
         let outcome =
             flows::forget_clients(&mut self.socket, &self.config.table, changes, &self.claims);
         outcome.doing("forget clients of endpoints that are gone")?;
@@ -260,7 +310,7 @@ impl Table {
 
     fn remove(&mut self) -> Result<()> {
         self.in_step = false;
-        delete_table(&mut self.socket, &self.config.table)
+        delete_table(&mut self.socket, A::FAMILY, &self.config.table)
     }
 }
 
@@ -296,7 +346,7 @@ fn set<V>(map: &mut BTreeMap<String, V>, name: String, value: Option<V>) {
     }
 }
 
-fn chain_of(value: Option<Value>) -> Option<Chain> {
+fn chain_of<A>(value: Option<Value<A>>) -> Option<Chain> {
     match value {
         Some(Value::Chain(chain)) => Some(chain),
         _ => None,
@@ -304,27 +354,26 @@ fn chain_of(value: Option<Value>) -> Option<Chain> {
 }
 
 /// An element changes by being deleted and added in one transaction.
-fn write_set(batch: &mut Batch, id: SetId, changes: &[Change]) {
-    let len = id.key_len();
+fn write_set<A: Address>(batch: &mut Batch, id: SetId, changes: &[Change<A>]) {
     let own = || changes.iter().filter(|((set, _), ..)| *set == id);
-    let old = own().filter(|(_, old, _)| old.is_some()).map(|((_, key), ..)| &key.0[..len]);
+    let old = own().filter(|(_, old, _)| old.is_some()).map(|((_, key), ..)| key.bytes(id));
     batch.delete_elements(id.name(), old);
-    let new = own().filter_map(|((_, key), _, new)| Some((&key.0[..len], (*new)?.encode())));
+    let new = own().filter_map(|((_, key), _, new)| Some((key.bytes(id), (*new)?.encode())));
     batch.add_elements(id.name(), new);
 }
 
 /// The node before and after its addresses changed.
-struct Nodes<'a> {
-    config: &'a Config,
-    old: &'a [Ipv4Addr],
-    new: &'a [Ipv4Addr],
+struct Nodes<'a, A> {
+    config: &'a Local,
+    old: &'a [A],
+    new: &'a [A],
 }
 
-impl Nodes<'_> {
+impl<A: Address> Nodes<'_, A> {
     fn change_service(
         &self,
-        claims: &mut Claims,
-        before: &mut Before,
+        claims: &mut Claims<A>,
+        before: &mut Before<A>,
         name: &str,
         old: Option<&Installed>,
         new: Option<&Installed>,
@@ -339,8 +388,8 @@ impl Nodes<'_> {
 
     fn change_host_ports(
         &self,
-        claims: &mut Claims,
-        before: &mut Before,
+        claims: &mut Claims<A>,
+        before: &mut Before<A>,
         pod: &str,
         old: Option<&Arc<Vec<HostPort>>>,
         new: Option<&Arc<Vec<HostPort>>>,
@@ -355,27 +404,29 @@ impl Nodes<'_> {
 }
 
 impl Installed {
-    fn new(source: &Arc<Service>, before: Option<&Installed>) -> Installed {
+    fn new<A: Address>(source: &Arc<Service>, before: Option<&Installed>) -> Installed {
         let mut settled = Service::clone(source);
         for port in &mut settled.ports {
             let same = |p: &&super::Port| (p.protocol, p.port) == (port.protocol, port.port);
             let before = before.and_then(|b| b.settled.ports.iter().find(same));
             let places: &[Endpoint] = before.map_or(&[], |port| &port.endpoints);
+            port.endpoints.retain(|endpoint| A::of(endpoint.addr.ip()).is_some());
             port.endpoints = render::settle(places, &port.endpoints);
         }
         Installed { source: source.clone(), settled }
     }
 }
 
-impl Kernel {
-    fn read(socket: &mut Socket, config: &Config) -> Result<Kernel> {
-        let table = table_exists(socket, &config.table)?;
-        let mut kernel = Kernel { table, ..Kernel::default() };
+impl<A: Address> Kernel<A> {
+    fn read(socket: &mut Socket, config: &Local) -> Result<Self> {
+        let table = table_exists(socket, A::FAMILY, &config.table)?;
+        let (elements, chains) = (HashMap::new(), BTreeSet::new());
+        let mut kernel = Kernel { table, current: false, elements, chains };
         if !table {
             return Ok(kernel);
         }
-        let mark = skeleton::mark(config);
-        for chain in nft::chains(socket, nft::FAMILY_IP).doing("list chains")? {
+        let mark = skeleton::mark::<A>(config);
+        for chain in nft::chains(socket, A::FAMILY).doing("list chains")? {
             if chain.table == config.table {
                 kernel.current |= chain.name == mark;
                 kernel.chains.extend(Chain::parse(&chain.name));
@@ -391,7 +442,8 @@ impl Kernel {
                     kernel.elements.insert((id, key), Value::decode(&value));
                 }
             };
-            nft::elements(socket, &config.table, id.name(), each).doing("list elements")?;
+            nft::elements(socket, (A::FAMILY, &config.table), id.name(), each)
+                .doing("list elements")?;
         }
         Ok(kernel)
     }

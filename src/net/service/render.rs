@@ -1,28 +1,29 @@
 //! Desired state to elements. Pure.
 
-use super::desired::{Config, Endpoint, HostPort, Port, Service};
-use super::element::{Chain, Front, Key, Place, SetId, Value};
+use super::desired::{Endpoint, HostPort, Port, Service};
+use super::element::{Chain, Front, Key, Place, SetId, Target, Value};
+use super::family::{Address, Local};
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::IpAddr;
 
 /// What one owner wants in the table.
-pub type Elements = BTreeMap<Place, Value>;
+pub type Elements<A> = BTreeMap<Place<A>, Value<A>>;
 
 /// What rendering needs to know of the node.
 #[derive(Debug, Clone, Copy)]
-pub struct Node<'a> {
+pub struct Node<'a, A> {
     /// Networks.
-    pub config: &'a Config,
+    pub config: &'a Local,
     /// Addresses that answer node ports and host ports.
-    pub ips: &'a [Ipv4Addr],
+    pub ips: &'a [A],
 }
 
 /// The elements of a service.
-pub fn service(service: &Service, node: Node<'_>) -> Elements {
+pub fn service<A: Address>(service: &Service, node: Node<'_, A>) -> Elements<A> {
     let mut out = Elements::new();
     for port in &service.ports {
         let backends = Backends::new(&port.endpoints);
-        for address in v4(&service.cluster_ips) {
+        for address in of(&service.cluster_ips) {
             let front = Front::new(address, port.protocol, port.port);
             inner_front(&mut out, service, &backends, front, node);
         }
@@ -37,15 +38,15 @@ pub fn service(service: &Service, node: Node<'_>) -> Elements {
 }
 
 /// The elements of a pod's host ports.
-pub fn host_ports(ports: &[HostPort], node: Node<'_>) -> Elements {
+pub fn host_ports<A: Address>(ports: &[HostPort], node: Node<'_, A>) -> Elements<A> {
     let mut out = Elements::new();
     for port in ports {
-        let SocketAddr::V4(pod) = port.pod else { continue };
+        let Some(pod) = Target::<A>::of(port.pod) else { continue };
         for address in host_addresses(port.host_ip, node.ips) {
             let front = Front::new(address, port.protocol, port.host_port);
             out.insert((SetId::HostPorts, Key::front(front)), Value::To(pod));
         }
-        out.insert((SetId::Selves, Key::itself(*pod.ip())), Value::None);
+        out.insert((SetId::Selves, Key::itself(pod.ip)), Value::None);
     }
     out
 }
@@ -71,34 +72,40 @@ pub fn settle(before: &[Endpoint], wanted: &[Endpoint]) -> Vec<Endpoint> {
     places.into_iter().flatten().collect()
 }
 
-struct Backends {
-    all: Vec<SocketAddrV4>,
-    local: Vec<SocketAddrV4>,
+struct Backends<A> {
+    all: Vec<Target<A>>,
+    local: Vec<Target<A>>,
 }
 
-impl Backends {
-    fn new(endpoints: &[Endpoint]) -> Backends {
+impl<A: Address> Backends<A> {
+    fn new(endpoints: &[Endpoint]) -> Self {
         let pick = |local: bool| {
             let wanted = endpoints.iter().filter(|e| e.local || !local);
-            wanted.filter_map(|e| only_v4(e.addr)).collect()
+            wanted.filter_map(|e| Target::of(e.addr)).collect()
         };
         Backends { all: pick(false), local: pick(true) }
     }
 }
 
 /// A front inside the cluster.
-fn inner_front(out: &mut Elements, s: &Service, b: &Backends, front: Front, node: Node<'_>) {
+fn inner_front<A: Address>(
+    out: &mut Elements<A>,
+    s: &Service,
+    b: &Backends<A>,
+    front: Front<A>,
+    node: Node<'_, A>,
+) {
     let backends = if s.internal_local { &b.local } else { &b.all };
     if !b.all.is_empty() {
         lead(out, false, s, front, backends);
-    } else if !node.config.service_cidr.contains(&front.address) {
+    } else if !node.config.services.contains(&front.address.into()) {
         // Inside the service CIDR everything that leads nowhere is rejected anyway.
         out.insert((SetId::Refused, Key::front(front)), Value::None);
     }
 }
 
 /// A front for clients from elsewhere.
-fn outer_front(out: &mut Elements, s: &Service, b: &Backends, front: Front) {
+fn outer_front<A: Address>(out: &mut Elements<A>, s: &Service, b: &Backends<A>, front: Front<A>) {
     if b.all.is_empty() {
         out.insert((SetId::Refused, Key::front(front)), Value::None);
         return;
@@ -110,7 +117,13 @@ fn outer_front(out: &mut Elements, s: &Service, b: &Backends, front: Front) {
 }
 
 /// Leads a front to its endpoints, or into nowhere.
-fn lead(out: &mut Elements, outer: bool, s: &Service, front: Front, to: &[SocketAddrV4]) {
+fn lead<A: Address>(
+    out: &mut Elements<A>,
+    outer: bool,
+    s: &Service,
+    front: Front<A>,
+    to: &[Target<A>],
+) {
     let (fronts, endpoints) = match outer {
         true => (SetId::OuterFronts, SetId::OuterEndpoints),
         false => (SetId::Fronts, SetId::Endpoints),
@@ -130,12 +143,12 @@ fn lead(out: &mut Elements, outer: bool, s: &Service, front: Front, to: &[Socket
     }
 }
 
-fn outer_fronts<'a>(
+fn outer_fronts<'a, A: Address>(
     service: &'a Service,
     port: &'a Port,
-    node_ips: &'a [Ipv4Addr],
-) -> impl Iterator<Item = Front> + 'a {
-    let external = v4(&service.external_ips).map(|ip| Front::new(ip, port.protocol, port.port));
+    node_ips: &'a [A],
+) -> impl Iterator<Item = Front<A>> + 'a {
+    let external = of(&service.external_ips).map(|ip| Front::new(ip, port.protocol, port.port));
     let node_port = port.node_port.into_iter().flat_map(move |node_port| {
         node_ips.iter().map(move |&ip| Front::new(ip, port.protocol, node_port))
     });
@@ -143,40 +156,39 @@ fn outer_fronts<'a>(
 }
 
 /// What makes answers come back through this node, which alone can undo the translation.
-fn way_back(out: &mut Elements, port: &Port, endpoint: &Endpoint, node: Node<'_>) {
-    let Some(to) = only_v4(endpoint.addr) else { return };
-    if node.ips.contains(to.ip()) {
+fn way_back<A: Address>(
+    out: &mut Elements<A>,
+    port: &Port,
+    endpoint: &Endpoint,
+    node: Node<'_, A>,
+) {
+    let Some(to) = Target::<A>::of(endpoint.addr) else { return };
+    if node.ips.contains(&to.ip) {
         return;
     }
     if endpoint.local {
-        out.insert((SetId::Selves, Key::itself(*to.ip())), Value::None);
-    } else if !node.config.cluster_cidr.contains(to.ip()) {
-        let front = Front::new(*to.ip(), port.protocol, to.port());
+        out.insert((SetId::Selves, Key::itself(to.ip)), Value::None);
+    } else if !node.config.cluster.contains(&to.ip.into()) {
+        let front = Front::new(to.ip, port.protocol, to.port);
         out.insert((SetId::Far, Key::front(front)), Value::None);
     }
 }
 
-fn host_addresses(host_ip: Option<IpAddr>, node_ips: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+/// Of IPv6, processes of the node reach no pod from the loopback address.
+fn host_addresses<A: Address>(host_ip: Option<IpAddr>, node_ips: &[A]) -> Vec<A> {
     match host_ip {
-        Some(IpAddr::V4(ip)) if !ip.is_unspecified() => vec![ip],
-        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => Vec::new(),
-        _ => node_ips.iter().copied().chain([Ipv4Addr::LOCALHOST]).collect(),
+        Some(ip) if !ip.is_unspecified() => A::of(ip).into_iter().collect(),
+        Some(ip) if A::of(ip).is_none() && ip.is_ipv4() => Vec::new(),
+        _ => {
+            let loopback = A::LOCALHOST.into().is_ipv4().then_some(A::LOCALHOST);
+            node_ips.iter().copied().chain(loopback).collect()
+        }
     }
 }
 
-/// The IPv4 ones among addresses.
-pub fn v4(addresses: &[IpAddr]) -> impl Iterator<Item = Ipv4Addr> + '_ {
-    addresses.iter().filter_map(|ip| match ip {
-        IpAddr::V4(ip) => Some(*ip),
-        IpAddr::V6(_) => None,
-    })
-}
-
-fn only_v4(addr: SocketAddr) -> Option<SocketAddrV4> {
-    match addr {
-        SocketAddr::V4(addr) => Some(addr),
-        SocketAddr::V6(_) => None,
-    }
+/// Those of a family among addresses.
+pub fn of<A: Address>(addresses: &[IpAddr]) -> impl Iterator<Item = A> + '_ {
+    addresses.iter().filter_map(|ip| A::of(*ip))
 }
 
 #[cfg(test)]

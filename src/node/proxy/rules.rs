@@ -41,7 +41,9 @@ pub fn service(service: &Value, slices: &[&Value], place: &Place) -> Option<Serv
             protocol,
             port: port(item.get("port"))?,
             node_port: port(item.get("nodePort")),
-            endpoints: choose(at_port.collect(), internal_local || external_local, place),
+            endpoints: by_family(at_port, |all| {
+                choose(all, internal_local || external_local, place)
+            }),
         })
     };
     Some(Service {
@@ -134,6 +136,19 @@ impl<'a> Candidate<'a> {
         let port = port(self.ports.iter().find(matches)?.get("port"))?;
         Some(At { candidate: self, addr: SocketAddr::new(self.address, port) })
     }
+}
+
+/// What is chosen among the endpoints of each family: those of the other are out of reach.
+fn by_family<'c, 'a: 'c>(
+    all: impl Iterator<Item = At<'c, 'a>>,
+    choose: impl Fn(Vec<At<'c, 'a>>) -> Vec<Endpoint>,
+) -> Vec<Endpoint> {
+    let (four, six): (Vec<_>, Vec<_>) = all.partition(|at| at.addr.is_ipv4());
+    let mut chosen = choose(four);
+    if !six.is_empty() {
+        chosen.extend(choose(six));
+    }
+    chosen
 }
 
 /// The endpoints of a port that take new connections: the ready ones; where there is none, those

@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
 use super::rules::Place;
@@ -18,11 +17,12 @@ use crate::client::{Client, ENDPOINTSLICES, SERVICES, View};
 use crate::history::{Cursor, Gone};
 use crate::limits::EVENTS_PER_READ;
 use crate::net::dns;
-use crate::net::link::SERVED;
+use crate::net::link::{SERVED, SERVED_SIX};
 use crate::net::service::{self, Desired};
 use crate::node::config::Config;
 use crate::node::network::HostPorts;
 use crate::util::backoff::Backoff;
+use crate::util::nets::Nets;
 
 /// The service of the cluster's DNS.
 const DNS_SERVICE: &str = "kube-system/kube-dns";
@@ -34,27 +34,34 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// The cluster's DNS as this node answers it.
 pub struct Dns {
     zone: dns::Zone,
+    /// Where it answers.
+    at: Vec<SocketAddr>,
 }
 
 impl Dns {
-    /// Begins to answer on the address that only this node's pods and processes reach.
+    /// Begins to answer on the addresses that only this node's pods and processes reach; `six` says
+    /// whether there is one of IPv6.
     ///
     /// # Errors
-    /// When the address cannot be bound or the domain is no name.
-    pub async fn start(config: &Config) -> std::io::Result<Self> {
+    /// When an address cannot be bound or the domain is no name.
+    pub async fn start(config: &Config, six: bool) -> std::io::Result<Self> {
         let domain = dns::Domain {
             name: config.cluster_domain.clone(),
             servers: config.cluster_dns.clone(),
-            reverse: vec![config.service_cidr.into(), config.cluster_cidr.into()],
+            reverse: config.service_cidr.iter().chain(config.cluster_cidr.iter()).collect(),
         };
         let wrong = || std::io::Error::other(format!("{:?} is no domain", config.cluster_domain));
         let zone = dns::Zone::new(domain).ok_or_else(wrong)?;
-        let own: Vec<IpAddr> = config.cluster_dns.iter().copied().chain([SERVED.into()]).collect();
+        let served: Vec<IpAddr> =
+            [Some(SERVED.into()), six.then(|| SERVED_SIX.into())].into_iter().flatten().collect();
+        let own: Vec<IpAddr> = config.cluster_dns.iter().chain(&served).copied().collect();
         let upstream = Arc::new(dns::Upstream::from_file("/etc/resolv.conf".into(), own));
-        let at = SocketAddr::new(SERVED.into(), DNS_PORT);
-        let server = dns::Server::bind(at, zone.clone(), upstream).await?;
-        tokio::spawn(server.run());
-        Ok(Self { zone })
+        let at: Vec<_> = served.into_iter().map(|ip| SocketAddr::new(ip, DNS_PORT)).collect();
+        for address in &at {
+            let server = dns::Server::bind(*address, zone.clone(), Arc::clone(&upstream)).await?;
+            tokio::spawn(server.run());
+        }
+        Ok(Self { zone, at })
     }
 }
 
@@ -62,7 +69,7 @@ impl Dns {
 pub async fn run(
     client: Arc<dyn Client>,
     config: Arc<Config>,
-    pod_cidr: Ipv4Net,
+    pods: Nets,
     host_ports: watch::Receiver<HostPorts>,
     dns: Option<Dns>,
 ) {
@@ -72,7 +79,7 @@ pub async fn run(
     tokio::join!(services.synced(), slices.synced(), nodes.synced());
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     let proxy = loop {
-        match service::Proxy::open(settings(&config, pod_cidr)).await {
+        match service::Proxy::open(settings(&config, pods)).await {
             Ok(proxy) => break proxy,
             Err(error) => {
                 let delay = backoff.fail();
@@ -91,10 +98,10 @@ pub async fn run(
     }
 }
 
-fn settings(config: &Config, pod_cidr: Ipv4Net) -> service::Config {
+fn settings(config: &Config, pods: Nets) -> service::Config {
     service::Config {
         table: service::TABLE.to_owned(),
-        pod_cidr,
+        pod_cidr: pods,
         cluster_cidr: config.cluster_cidr,
         service_cidr: config.service_cidr,
         unmasqueraded: Vec::new(),
@@ -156,9 +163,8 @@ impl Follower {
     }
 
     /// What the node itself answers.
-    fn served(&self) -> BTreeMap<String, SocketAddr> {
-        let address = SocketAddr::new(SERVED.into(), DNS_PORT);
-        self.dns.iter().map(|_| (DNS_SERVICE.to_owned(), address)).collect()
+    fn served(&self) -> BTreeMap<String, Vec<SocketAddr>> {
+        self.dns.iter().map(|dns| (DNS_SERVICE.to_owned(), dns.at.clone())).collect()
     }
 
     /// Waits for what comes next; returns whether the kernel has to be told.

@@ -16,7 +16,7 @@ use crate::net::{dns, service};
 pub struct Table {
     place: Place,
     /// Services that the node itself answers where they have no endpoints of their own.
-    served: BTreeMap<String, SocketAddr>,
+    served: BTreeMap<String, Vec<SocketAddr>>,
     /// For packets, by `namespace/name`.
     pub services: BTreeMap<String, Arc<service::Service>>,
     /// For DNS.
@@ -40,7 +40,7 @@ impl Table {
     /// The table of everything in two snapshots.
     pub fn new(
         place: Place,
-        served: BTreeMap<String, SocketAddr>,
+        served: BTreeMap<String, Vec<SocketAddr>>,
         services: &Snapshot,
         slices: &Snapshot,
     ) -> Self {
@@ -105,8 +105,8 @@ impl Table {
             let mut rule = service.as_ref().and_then(|s| rules::service(s, &own, &self.place));
             let record = service.as_ref().and_then(|s| names::service(s, &own));
             let key = format!("{}/{}", name.namespace, name.name);
-            if let (Some(rule), Some(addr)) = (&mut rule, self.served.get(&key)) {
-                serve(rule, *addr);
+            if let (Some(rule), Some(at)) = (&mut rule, self.served.get(&key)) {
+                serve(rule, at);
             }
             packets |= put(&mut self.services, key, rule);
             if put_hashed(&mut self.records, name, record) {
@@ -123,10 +123,11 @@ impl Table {
     }
 }
 
-/// Leads the ports of a service that have no endpoints to an address of the node.
-fn serve(rule: &mut service::Service, addr: SocketAddr) {
+/// Leads the ports of a service that have no endpoints to addresses of the node.
+fn serve(rule: &mut service::Service, at: &[SocketAddr]) {
     for port in rule.ports.iter_mut().filter(|port| port.endpoints.is_empty()) {
-        port.endpoints.push(service::Endpoint { addr, local: true });
+        let local = at.iter().map(|addr| service::Endpoint { addr: *addr, local: true });
+        port.endpoints.extend(local);
     }
 }
 

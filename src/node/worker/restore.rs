@@ -50,9 +50,9 @@ impl Worker {
         let whole = begun && !handle.is_dead();
         self.seen.sandbox = if whole { Sandbox::Ready } else { Sandbox::Lost };
         let network = &context.shared.network;
-        if let Some(address) = network.address(&context.uid) {
-            self.seen.ips = vec![address.into()];
-            network.set_ports(&context.uid, host_ports(pod, address.into()));
+        if let Some(addresses) = network.addresses(&context.uid) {
+            self.seen.ips = addresses.list();
+            network.set_ports(&context.uid, host_ports(pod, &self.seen.ips));
         }
         // Made, but never started: whoever was about to has died.
         let created = handle.containers().into_iter().filter(|c| c.phase == Phase::Created);

@@ -120,7 +120,7 @@ async fn make(context: &Context, pod: &Pod, epoch: u32) -> Result<Vec<IpAddr>, S
     let mut ips = Vec::new();
     if let Some(netns) = handle.netns() {
         match connect(context, pod, netns).await {
-            Ok(address) => ips.push(address),
+            Ok(addresses) => ips = addresses,
             Err(why) => {
                 // An interface may be half made: the whole is done again.
                 end(context).await?;
@@ -151,14 +151,14 @@ async fn connect(
     context: &Context,
     pod: &Pod,
     netns: std::path::PathBuf,
-) -> Result<IpAddr, String> {
+) -> Result<Vec<IpAddr>, String> {
     let network = &context.shared.network;
     // The address decides nothing of which ports there are, so any will do for the question.
-    let loopback = needs_loopback(&host_ports(pod, IpAddr::from([0, 0, 0, 0])));
-    let address = network.attach(&context.uid, netns, loopback).await;
-    let address = IpAddr::from(address.map_err(|error| error.to_string())?);
-    network.set_ports(&context.uid, host_ports(pod, address));
-    Ok(address)
+    let loopback = needs_loopback(&host_ports(pod, &[IpAddr::from([0, 0, 0, 0])]));
+    let addresses = network.attach(&context.uid, netns, loopback).await;
+    let addresses = addresses.map_err(|error| error.to_string())?.list();
+    network.set_ports(&context.uid, host_ports(pod, &addresses));
+    Ok(addresses)
 }
 
 /// Writes the files that every container of the pod sees.

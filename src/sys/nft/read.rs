@@ -36,10 +36,10 @@ pub struct Rule {
     pub verdict: Option<Verdict>,
 }
 
-/// Names of the tables of family ip.
-pub fn tables(socket: &mut Socket) -> netlink::Result<Vec<String>> {
+/// Names of the tables of a family.
+pub fn tables(socket: &mut Socket, family: u8) -> netlink::Result<Vec<String>> {
     let mut found = Vec::new();
-    dump(socket, uapi::GETTABLE, super::FAMILY_IP, &[], |_, attrs| {
+    dump(socket, uapi::GETTABLE, family, &[], |_, attrs| {
         found.extend(attrs.text(uapi::TABLE_NAME).map(str::to_owned));
     })?;
     Ok(found)
@@ -97,12 +97,12 @@ fn rule(expressions: Attrs<'_>) -> Rule {
 /// kernel.
 pub fn elements(
     socket: &mut Socket,
-    table: &str,
+    (family, table): (u8, &str),
     set: &str,
     mut each: impl FnMut(&[u8], Value),
 ) -> netlink::Result<()> {
     let names = [(uapi::SET_TABLE, table), (uapi::SET_NAME, set)];
-    dump(socket, uapi::GETSETELEM, super::FAMILY_IP, &names, |_, attrs| {
+    dump(socket, uapi::GETSETELEM, family, &names, |_, attrs| {
         for (_, element) in attrs.nested(uapi::SET_ELEMENTS) {
             let element = Attrs(element);
             if let Some(key) = element.nested(uapi::ELEM_KEY).get(uapi::DATA_VALUE) {

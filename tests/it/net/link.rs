@@ -77,7 +77,8 @@ fn a_pod_sends_from_its_own_address_only() {
         a.run(|| {
             let mut s = rtnl::socket().unwrap();
             let index = rtnl::link(&mut s, "eth0").unwrap().unwrap().index;
-            let address = rtnl::Address { index, address: forged, prefix: 32, global: true };
+            let address = forged.into();
+            let address = rtnl::Address { index, address, prefix: 32, global: true };
             rtnl::add_address(&mut s, address).unwrap();
         });
         let receiver = b.udp((B, 53));

@@ -44,7 +44,7 @@ fn port(protocol: Protocol, endpoints: &[Ipv4Addr]) -> Port {
     let pods = config().pod_cidr;
     let endpoint = |ip: &Ipv4Addr| Endpoint {
         addr: SocketAddr::from((*ip, 8080)),
-        local: pods.contains(ip) || *ip == NODE,
+        local: pods.four.contains(ip) || *ip == NODE,
     };
     let endpoints = endpoints.iter().map(endpoint).collect();
     Port { protocol, port: 80, node_port: Some(NODE_PORT), endpoints }

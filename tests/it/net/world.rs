@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,18 +82,20 @@ fn wire(name: &str, near: (Ipv4Addr, u8), space: &Space, far: (Ipv4Addr, u8)) {
     rtnl::await_running(&mut rtnl::socket().unwrap(), name).unwrap();
 }
 
-fn set_address(name: &str, (address, prefix): (Ipv4Addr, u8)) {
+pub fn set_address(name: &str, (address, prefix): (impl Into<IpAddr>, u8)) {
     let mut s = rtnl::socket().unwrap();
     let index = rtnl::link(&mut s, name).unwrap().unwrap().index;
     rtnl::set_up(&mut s, rtnl::LOOPBACK).unwrap();
     rtnl::set_up(&mut s, index).unwrap();
+    let address = address.into();
     rtnl::add_address(&mut s, rtnl::Address { index, address, prefix, global: true }).unwrap();
 }
 
-fn route(name: &str, (to, prefix): (Ipv4Addr, u8), via: Ipv4Addr) {
+pub fn route<A: Into<IpAddr>>(name: &str, (to, prefix): (A, u8), via: A) {
     let mut s = rtnl::socket().unwrap();
     let index = rtnl::link(&mut s, name).unwrap().unwrap().index;
-    rtnl::replace_route(&mut s, rtnl::Route { to, prefix, index, via: Some(via) }).unwrap();
+    let (to, via) = (to.into(), Some(via.into()));
+    rtnl::replace_route(&mut s, rtnl::Route { to, prefix, index, via }).unwrap();
 }
 
 /// A network namespace that sockets can be opened in.
@@ -123,7 +125,7 @@ impl Space {
 
     pub fn link(&self, address: Ipv4Addr) -> PodLink {
         let (pod, netns) = (self.name.clone(), self.path());
-        PodLink { pod, netns, address, mtu: MTU, loopback: false }
+        PodLink { pod, netns, address, six: None, mtu: MTU, loopback: false }
     }
 
     /// Runs something short inside.
@@ -179,6 +181,12 @@ impl Space {
         read_answer(&mut stream).await
     }
 
+    /// The same where either may be of IPv6.
+    pub async fn ask_any(&self, to: impl Into<SocketAddr>) -> io::Result<(String, IpAddr)> {
+        let mut stream = self.dial(to).await?;
+        read(&mut stream).await
+    }
+
     /// Who answers `times` connections from inside, counted.
     pub async fn ask_often(
         &self,
@@ -188,7 +196,7 @@ impl Space {
         let to = to.into();
         let mut counts = BTreeMap::new();
         for _ in 0..times {
-            *counts.entry(self.ask(to).await.unwrap().0).or_insert(0) += 1;
+            *counts.entry(self.ask_any(to).await.unwrap().0).or_insert(0) += 1;
         }
         counts
     }
@@ -198,7 +206,7 @@ impl Space {
         &self,
         socket: &UdpSocket,
         to: impl Into<SocketAddr>,
-    ) -> io::Result<(String, Ipv4Addr)> {
+    ) -> io::Result<(String, IpAddr)> {
         let to = to.into();
         let mut buf = [0; 64];
         socket.send_to(b"?", to).await?;
@@ -217,6 +225,13 @@ async fn answer(mut stream: TcpStream, greeting: String) {
 
 /// The greeting on a new connection.
 pub async fn read_answer(stream: &mut TcpStream) -> io::Result<(String, Ipv4Addr)> {
+    match read(stream).await? {
+        (name, IpAddr::V4(address)) => Ok((name, address)),
+        (name, IpAddr::V6(address)) => panic!("{name} saw {address}"),
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> io::Result<(String, IpAddr)> {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
         line.push(tokio::time::timeout(PATIENCE, stream.read_u8()).await??);
@@ -224,7 +239,7 @@ pub async fn read_answer(stream: &mut TcpStream) -> io::Result<(String, Ipv4Addr
     Ok(parse(&line))
 }
 
-fn parse(line: &[u8]) -> (String, Ipv4Addr) {
+fn parse(line: &[u8]) -> (String, IpAddr) {
     let line = std::str::from_utf8(line).unwrap();
     let (name, address) = line.trim_end().split_once(' ').unwrap();
     (name.to_owned(), address.parse().unwrap())

@@ -24,6 +24,8 @@ pub struct Service;
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const FAMILIES: &[&str] = &["IPv4", "IPv6"];
+/// The field by which those who look at headers find the second address; not for clients.
+pub const SECOND_IP: &str = "spec.clusterIPs[1]";
 /// Seconds in a day: the longest that a client is remembered.
 const AFFINITY_SECONDS_MAX: i64 = 86_400;
 const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
@@ -47,6 +49,13 @@ pub fn needs_health_check(spec: &Value) -> bool {
 /// Whether a service has no address but its endpoints'.
 pub fn is_headless(spec: &Value) -> bool {
     matches!(spec.get("clusterIPs").items(), [only] if only.str() == "None")
+}
+
+/// Whether what a service says of its addresses and their families makes sense in itself.
+pub fn has_sound_addresses(service: &Value) -> bool {
+    let mut errors = Errors::default();
+    addresses(At::root(service).field("spec"), &mut errors);
+    errors.is_empty()
 }
 
 /// Whether a service is reached from outside the cluster.
@@ -110,10 +119,14 @@ impl Rules for Service {
 
     fn fields(&self, object: &Value) -> Fields {
         let spec = object.get("spec");
-        vec![
+        let mut fields: Fields = vec![
             ("spec.clusterIP", spec.get("clusterIP").str().into()),
             ("spec.type", kind(spec).into()),
-        ]
+        ];
+        if let [_, second] = spec.get("clusterIPs").items() {
+            fields.push((SECOND_IP, second.str().into()));
+        }
+        fields
     }
 
     fn selectable(&self) -> &[&'static str] {

@@ -1,7 +1,9 @@
 //! Every element that a service or host port makes, by the semantics it stands for.
 
+use super::super::desired::Config;
 use super::*;
 use crate::net::Protocol::{Sctp, Tcp, Udp};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
@@ -9,9 +11,9 @@ const NODE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 fn config() -> Config {
     Config {
         table: "rk".into(),
-        pod_cidr: "10.42.0.0/24".parse().unwrap(),
-        cluster_cidr: "10.42.0.0/16".parse().unwrap(),
-        service_cidr: "10.43.0.0/16".parse().unwrap(),
+        pod_cidr: "10.42.0.0/24,fd42::/64".parse().unwrap(),
+        cluster_cidr: "10.42.0.0/16,fd42::/56".parse().unwrap(),
+        service_cidr: "10.43.0.0/16,fd43::/112".parse().unwrap(),
         unmasqueraded: Vec::new(),
     }
 }
@@ -30,23 +32,24 @@ fn web(endpoints: Vec<Endpoint>) -> Service {
 }
 
 fn render(s: &Service) -> Vec<String> {
-    let config = config();
+    let config = Local::of_four(&config());
     service(s, Node { config: &config, ips: &[NODE] }).into_iter().map(show).collect()
 }
 
 /// `set front [index] = value`.
-fn show(((set, key), value): (Place, Value)) -> String {
+fn show<A: Address>(((set, key), value): (Place<A>, Value<A>)) -> String {
     let front = Front::of(&key);
     let mut text = match set {
         SetId::Selves => format!("selves {}", front.address),
         set => format!("{} {}:{}/{}", set.name(), front.address, front.port, front.protocol),
     };
-    if set.key_len() == 16 {
-        text += &format!(" {}", u32::from_ne_bytes(key.0[12..].try_into().unwrap()));
+    if matches!(set, SetId::Endpoints | SetId::OuterEndpoints) {
+        let index = &key.bytes(set)[A::LEN + 8..];
+        text += &format!(" {}", u32::from_ne_bytes(index.try_into().unwrap()));
     }
     match value {
         Value::None => text,
-        Value::To(to) => format!("{text} = {to}"),
+        Value::To(to) => format!("{text} = {}", std::net::SocketAddr::from(to)),
         Value::Chain(chain) => format!("{text} = {}", chain.name()),
         Value::Drop => format!("{text} = drop"),
         Value::Unknown => unreachable!(),
@@ -153,7 +156,7 @@ fn endpoints_outside_the_pod_network_must_answer_through_this_node() {
 
 #[test]
 fn host_ports_answer_where_they_were_told_to() {
-    let config = config();
+    let config = Local::of_four(&config());
     let pod = "10.42.0.5:8080".parse().unwrap();
     let port = |host_ip: Option<&str>, protocol| {
         let host_ip = host_ip.map(|ip| ip.parse().unwrap());
@@ -183,4 +186,43 @@ fn endpoints_that_stay_keep_their_places() {
     assert_eq!(settle(&before, &[e(4), e(9), e(8), e(9)]), [e(9), e(8), e(4)]);
     assert_eq!(settle(&before, &[]), []);
     assert_eq!(settle(&[], &[e(2), e(1), e(2)]), [e(2), e(1)]);
+}
+
+#[test]
+fn each_family_has_its_own_addresses_and_endpoints() {
+    let mut s = web(vec![endpoint("10.42.0.5:8080", true), endpoint("[fd42::5]:8080", true)]);
+    let config = Local::of_six(&config()).unwrap();
+    let node: Ipv6Addr = "fd00::1".parse().unwrap();
+    let six = |s: &Service| -> Vec<String> {
+        service(s, Node { config: &config, ips: &[node] }).into_iter().map(show).collect()
+    };
+    s.cluster_ips.push("fd43::9".parse().unwrap());
+    assert_eq!(
+        six(&s),
+        [
+            "fronts fd00::1:30080/6 = to-1",
+            "fronts fd00::9:80/6 = to-1",
+            "fronts fd43::9:80/6 = to-1",
+            "endpoints fd00::1:30080/6 0 = [fd42::5]:8080",
+            "endpoints fd00::9:80/6 0 = [fd42::5]:8080",
+            "endpoints fd43::9:80/6 0 = [fd42::5]:8080",
+            "selves fd42::5",
+        ]
+    );
+    s.ports[0].endpoints.pop();
+    let nothing = ["refused fd00::1:30080/6", "refused fd00::9:80/6"];
+    assert_eq!(six(&s), nothing, "an endpoint of the other family is none");
+    let port = |host_ip: Option<&str>| HostPort {
+        protocol: Tcp,
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        host_port: 8080,
+        pod: "[fd42::5]:80".parse().unwrap(),
+    };
+    let at = |host_ip| {
+        let elements = host_ports(&[port(host_ip)], Node { config: &config, ips: &[node] });
+        elements.keys().filter(|(set, _)| *set == SetId::HostPorts).count()
+    };
+    assert_eq!([None, Some("::"), Some("fd00::1"), Some("0.0.0.0"), Some("10.0.0.1")].map(at), {
+        [1, 1, 1, 0, 0]
+    });
 }

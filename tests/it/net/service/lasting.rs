@@ -126,11 +126,11 @@ fn a_table_that_others_flush_is_noticed_and_made_again() {
         let (a, _b) = pods(&w).await;
         let proxy = proxy(web(&[A])).await;
         let mut loss: Loss = proxy.watch().unwrap();
-        let mut batch = nft::Batch::new("another");
+        let mut batch = nft::Batch::new(nft::FAMILY_IP, "another");
         batch.add_table();
         batch.commit(&mut nft::socket().unwrap()).unwrap();
         for table in ["another", TABLE] {
-            let mut batch = nft::Batch::new(table);
+            let mut batch = nft::Batch::new(nft::FAMILY_IP, table);
             batch.delete_table();
             batch.commit(&mut nft::socket().unwrap()).unwrap();
         }
@@ -152,9 +152,12 @@ fn elements_that_others_change_are_put_right_by_the_next_change() {
         let proxy = proxy(web(&[A])).await;
         let mut socket = nft::socket().unwrap();
         let mut keys = Vec::new();
-        nft::elements(&mut socket, TABLE, "fronts", |key, _| keys.push(key.to_vec())).unwrap();
+        nft::elements(&mut socket, (nft::FAMILY_IP, TABLE), "fronts", |key, _| {
+            keys.push(key.to_vec())
+        })
+        .unwrap();
         assert_eq!(keys.len(), 3);
-        let mut batch = nft::Batch::new(TABLE);
+        let mut batch = nft::Batch::new(nft::FAMILY_IP, TABLE);
         batch.delete_elements("fronts", keys.iter().map(Vec::as_slice));
         batch.commit(&mut socket).unwrap();
         refused(a.ask((VIP, 80)).await);
