@@ -3,6 +3,7 @@
 mod custom;
 mod deletions;
 mod documents;
+mod families;
 mod lists;
 mod protocol;
 mod rules;

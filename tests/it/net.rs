@@ -4,4 +4,5 @@ mod dns;
 mod foreign;
 mod link;
 mod service;
+mod six;
 mod world;

@@ -4,6 +4,7 @@
 mod bundles;
 mod cases;
 mod certificates;
+mod families;
 mod far;
 mod images;
 mod resize;

@@ -23,7 +23,11 @@ pub struct World {
 impl World {
     /// The server runs pods itself.
     pub fn near() -> Self {
-        let cluster = Cluster::start(&[]);
+        Self::near_of(Cluster::start(&[]))
+    }
+
+    /// The same on a cluster that runs.
+    pub fn near_of(cluster: Cluster) -> Self {
         let address = SERVER.to_string();
         Self { agent: None, cluster, node: "node-1", address }.ready()
     }
