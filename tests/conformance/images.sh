@@ -16,10 +16,12 @@ path='"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # shellcheck source=examples/oci.sh
 . "$here/../../examples/oci.sh"
 
-# The suite passes on environment variables that no identifier could name: bash keeps those.
+# The suite passes on environment variables that no identifier could name: bash, which is `sh` by
+# name, keeps those. The errors of `/bin/sh` are to be those of busybox.
 unpack "$work/busybox" busybox bash
-rm -f "$work/busybox/bin/sh"
-ln -s bash "$work/busybox/bin/sh"
+ln -sf busybox "$work/busybox/bin/sh"
+mkdir -p "$work/busybox/usr/local/bin"
+ln -s /bin/bash "$work/busybox/usr/local/bin/sh"
 applets "$work/busybox"
 pack "$out/busybox.tar" "$work/busybox" $e2e/busybox:1.37.0-2 "$path,\"Cmd\":[\"sh\"]"
 pack "$out/pause.tar" "$work/busybox" registry.k8s.io/pause:3.10.2 \
