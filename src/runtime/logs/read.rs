@@ -255,17 +255,19 @@ impl Cursor {
 }
 
 /// All files of the log, oldest first. A directory that changes while it is listed may show a part
-/// of its entries, so the list counts only when no rotation came in between.
+/// of its entries, so the list counts only when no rotation came in between. In the middle of one
+/// there is no current file, and none again in the next: so the names must have stayed as well.
 fn open_all(path: &Path) -> io::Result<VecDeque<File>> {
     loop {
         let current = open(path)?;
+        let names = files(path)?;
         let mut all = VecDeque::new();
-        for rotated in files(path)?.into_iter().filter(|file| file != path) {
-            all.extend(open(&rotated)?);
+        for rotated in names.iter().filter(|file| *file != path) {
+            all.extend(open(rotated)?);
         }
         let before = current.as_ref().map(identity).transpose()?;
         let after = open(path)?.as_ref().map(identity).transpose()?;
-        if before == after {
+        if before == after && names == files(path)? {
             all.extend(current);
             return Ok(all);
         }
