@@ -37,6 +37,9 @@ const PODS_IDLE: Duration = Duration::from_secs(30);
 /// The same of an API server alone.
 const API_IDLE: Duration = Duration::from_secs(30);
 
+/// What measures a part of the program.
+type Part = fn(&mut Report, &str);
+
 #[test]
 #[ignore = "measures for minutes and judges nothing"]
 fn bench() {
@@ -47,8 +50,7 @@ fn bench() {
     let size = std::fs::metadata(&exe).unwrap().len();
     report.add([Figure::mb("executable, static", size)]);
     let only = std::env::var("BENCH_ONLY").unwrap_or_default();
-    let parts: [(&str, fn(&mut Report, &str)); 3] =
-        [("node", node), ("api", api), ("crowd", crowd)];
+    let parts: [(&str, Part); 3] = [("node", node), ("api", api), ("crowd", crowd)];
     for (_, part) in parts.iter().filter(|(name, _)| only.is_empty() || only == *name) {
         part(&mut report, &exe);
     }

@@ -2,8 +2,8 @@
 //!
 //! An object stands in an envelope, the bytes `k8s\0` and a `runtime.Unknown` message with the
 //! type and the object's own message ([`open`], [`seal`]). The object's message is what
-//! [`encode`] and [`decode`] deal with; lists are written item by item ([`List`]), and watch events made
-//! of sealed objects ([`watch_frame`]), so that each object is encoded once, in its place.
+//! [`encode`] and [`decode`] deal with; lists are written item by item ([`List`]), and watch events
+//! made of sealed objects ([`watch_frame`]), so that each object is encoded once, in its place.
 //!
 //! What Go always writes (zero values of plain fields) is always written, so that the bytes equal
 //! upstream's. Unknown fields are skipped. Custom resources have no protobuf form.
