@@ -51,7 +51,9 @@ pub(super) fn set_up_host(name: &str, wanted: bool) -> Result<()> {
 
 /// Sets up the pod's end, before it is switched on.
 pub(super) fn set_up_pod(name: &str) -> Result<()> {
-    write(name, &POD_END).doing("set up the pod's end of the link")
+    let enabled = [("disable_ipv6", "0")];
+    let all = write("lo", &enabled).and_then(|()| write(name, &POD_END));
+    all.doing("set up the pod's end of the link")
 }
 
 fn write(name: &str, settings: &[(&str, &str)]) -> std::io::Result<()> {

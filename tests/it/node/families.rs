@@ -27,7 +27,7 @@ fn page(world: &World, host: &str) -> Result<String, String> {
     if ran.status.success() { Ok(ran.out) } else { Err(ran.err) }
 }
 
-/// What the node's own processes read.
+/// What processes of the server's machine read.
 fn from_node(world: &World, host: &str) -> Result<String, String> {
     let mut curl = world.cluster.command("curl");
     curl.args(["-g", "-sSf", "--max-time", "2", &format!("http://{host}/f")]);
@@ -42,11 +42,7 @@ fn host(address: &str) -> String {
 
 #[test]
 fn pods_and_services_have_both_families() {
-    let mut cluster = Cluster::stopped(&FLAGS);
-    let mut ip = cluster.command("ip");
-    ip.args(["-6", "address", "add", "fd99::1/64", "dev", "eth0", "nodad"]);
-    cluster.machine.finish(&mut ip, "").ok();
-    cluster.go();
+    let cluster = cluster(&[]);
     assert_eq!(SERVER.to_string(), "192.168.77.1");
     let world = World::near_of(cluster);
     world.pod("client", "sleep 600");
@@ -55,6 +51,58 @@ fn pods_and_services_have_both_families() {
     services_have_both(&world);
     names_have_both(&world);
     slices_follow_the_families(&world);
+    pods_outlive_the_node(world);
+}
+
+/// A cluster of both families on machines that have an address of each.
+fn cluster(more: &[&str]) -> Cluster {
+    let mut cluster = Cluster::stopped(&[&FLAGS, more].concat());
+    for (machine, address) in [(&cluster.machine, "fd99::1/64"), (&cluster.other, "fd99::2/64")] {
+        let mut ip = cluster.command("ip");
+        ip.args(["-6", "address", "add", address, "dev", "eth0", "nodad"]);
+        machine.finish(&mut ip, "").ok();
+    }
+    cluster.go();
+    cluster
+}
+
+/// What runs is adopted with both of its addresses.
+fn pods_outlive_the_node(mut world: World) {
+    let ips = world.get("pod/web", "{.status.podIPs[*].ip}");
+    world.cluster.kill();
+    world.cluster.go();
+    for ip in ips.split(' ') {
+        let at = format!("{}:8080", host(ip));
+        assert_eq!(eventually(&at, || from_node(&world, &at)), "web\n");
+    }
+    world.pod("later", SERVE);
+    assert_eq!(world.get("pod/web", "{.status.podIPs[*].ip}"), ips);
+    let later = world.get("pod/later", "{.status.podIPs[*].ip}");
+    assert_eq!(later.split(' ').count(), 2, "{later}");
+    assert!(later.split(' ').all(|ip| !ips.contains(ip)), "{later} and {ips}");
+}
+
+#[test]
+fn a_node_that_joins_has_both_families() {
+    let world = World::far_of(cluster(&["--disable-agent"]));
+    let cidrs = world.get("node/node-2", "{.spec.podCIDRs}");
+    assert_eq!(cidrs, r#"["10.42.0.0/24","2001:cafe:42::/64"]"#);
+    let internal = r#"{.status.addresses[?(@.type=="InternalIP")].address}"#;
+    assert_eq!(world.get("node/node-2", internal), "192.168.77.2 fd99::2");
+    world.pod("web", SERVE);
+    for (name, policy, port) in [("wide", "Cluster", 30621), ("local", "Local", 30622)] {
+        service(
+            &world,
+            name,
+            json!({"selector": {"app": "web"}, "type": "NodePort", "nodePort": port,
+                "ipFamilyPolicy": "RequireDualStack", "externalTrafficPolicy": policy}),
+        );
+        // From a machine that is none of the nodes.
+        for address in ["192.168.77.2", "[fd99::2]"] {
+            let at = format!("{address}:{port}");
+            assert_eq!(eventually(&at, || from_node(&world, &at)), "web\n");
+        }
+    }
 }
 
 fn pods_have_both(world: &World) {

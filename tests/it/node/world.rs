@@ -34,7 +34,11 @@ impl World {
 
     /// Pods run on another machine.
     pub fn far() -> Self {
-        let cluster = Cluster::start(&["--disable-agent"]);
+        Self::far_of(Cluster::start(&["--disable-agent"]))
+    }
+
+    /// The same on a server that runs without a node.
+    pub fn far_of(cluster: Cluster) -> Self {
         let agent = Some(cluster.join(&cluster.token()));
         Self { agent, cluster, node: "node-2", address: AGENT.to_string() }.ready()
     }
