@@ -6,7 +6,7 @@ mod documents;
 mod families;
 mod lists;
 mod protocol;
-mod rules;
+pub mod rules;
 mod shapes;
 mod startup;
 mod subresources;

@@ -3,7 +3,8 @@
 use crate::guestbook::eventually;
 use crate::harness::Cluster;
 
-const DEFINITION: &str = r#"
+/// A definition with all that is not a rule.
+pub const DEFINITION: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: crontabs.stable.example.com}
@@ -44,7 +45,8 @@ spec:
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 "#;
 
-fn tab(name: &str, spec: &str) -> String {
+/// An object of it.
+pub fn tab(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: stable.example.com/v1\nkind: CronTab\nmetadata: {{name: {name}}}\nspec: {spec}\n"
     )

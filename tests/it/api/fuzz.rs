@@ -14,8 +14,10 @@ use rk::api::codec::{json, protobuf};
 use rk::api::registry::Resource;
 use rk::api::tree::Value;
 
+use super::custom;
 use super::mutate::{Dice, mutate, tear};
 use super::walk::samples;
+use crate::http::rules;
 use targets::{DIVIDER, KINDS, TARGETS};
 
 /// Changed inputs that each function gets.
@@ -137,10 +139,8 @@ fn seeds() -> BTreeMap<&'static str, Vec<Seed>> {
         if let Some(message) = message(&new, &KINDS[at]) {
             add("protobuf", vec![message]);
         }
-        if new.get("kind").str() == "CustomResourceDefinition" {
-            seeds.entry("definition").or_default().push(Seed::of(None, vec![text, old]));
-        }
     }
+    seeds.insert("definition", definitions());
     let texts = |texts: &[&str]| -> Vec<Seed> {
         texts.iter().map(|text| Seed::of(None, vec![text.as_bytes().to_vec()])).collect()
     };
@@ -148,6 +148,16 @@ fn seeds() -> BTreeMap<&'static str, Vec<Seed>> {
     seeds.insert("selectors", texts(SELECTORS));
     seeds.insert("cel", expressions());
     seeds
+}
+
+/// Definitions, each with an object of it.
+fn definitions() -> Vec<Seed> {
+    let tab = custom::tab("a", "{cronSpec: '* * * * *', replicas: 2}");
+    let gauge = rules::gauge("g", r#"{"low":1,"high":2,"size":"1Mi","note":"n"}"#);
+    let json = |text: &str| serde_saphyr::from_str::<Value>(text).expect("a manifest").encode();
+    [(custom::DEFINITION, &*tab), (rules::DEFINITION, &*gauge)]
+        .map(|(definition, object)| Seed::of(None, vec![json(definition), json(object)]))
+        .into()
 }
 
 /// Expressions over the object that they were recorded with.

@@ -6,7 +6,8 @@ use crate::wire::Wire;
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const GAUGES: &str = "/apis/example.com/v1/namespaces/default/gauges";
 
-const DEFINITION: &str = r#"
+/// A definition with rules of every kind.
+pub const DEFINITION: &str = r#"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: gauges.example.com}
@@ -44,7 +45,8 @@ spec:
               seen: {type: integer, x-kubernetes-validations: [{rule: self > 0}]}
 "#;
 
-fn gauge(name: &str, spec: &str) -> String {
+/// An object of it.
+pub fn gauge(name: &str, spec: &str) -> String {
     format!(
         r#"{{"apiVersion":"example.com/v1","kind":"Gauge","metadata":{{"name":"{name}"}},
             "spec":{spec}}}"#
