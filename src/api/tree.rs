@@ -367,7 +367,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some(field) = access.next_entry()? {
             fields.push(field);
         }
-        Ok(Value::Object(fields.into_iter().collect()))
+        Ok(Value::Object(Map::of(fields)))
     }
 }
 

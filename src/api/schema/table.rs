@@ -558,6 +558,11 @@ impl<'a> Field<'a> {
         self.table.text(self.word(0))
     }
 
+    /// The same in bytes, which nothing has to look through.
+    pub(in crate::api) fn name_bytes(self) -> &'a [u8] {
+        self.table.text_bytes(self.word(0))
+    }
+
     /// What the value is.
     pub fn node(self) -> Node<'a> {
         Node { table: self.table, index: self.word(1) }

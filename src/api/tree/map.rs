@@ -2,6 +2,10 @@
 
 use super::{Text, Value};
 
+/// With more entries than this a binary search is faster than a comparison with each, which ends
+/// mostly at the length.
+const SCAN_MAX: usize = 8;
+
 /// Field names to values, in key order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Map {
@@ -31,7 +35,28 @@ impl Map {
 
     /// The value of `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.find(key).ok().map(|i| &self.entries[i].1)
+        self.get_bytes(key.as_bytes())
+    }
+
+    /// The value of a key by its UTF-8 bytes.
+    pub fn get_bytes(&self, key: &[u8]) -> Option<&Value> {
+        if self.entries.len() <= SCAN_MAX {
+            let entry = self.entries.iter().find(|(k, _)| k.as_bytes() == key);
+            return entry.map(|(_, value)| value);
+        }
+        let found = self.entries.binary_search_by(|(k, _)| k.as_bytes().cmp(key)).ok();
+        found.map(|at| &self.entries[at].1)
+    }
+
+    /// A map of entries in any order; of equal keys the last wins.
+    pub(super) fn of(mut entries: Vec<(Text, Value)>) -> Self {
+        // What is read is mostly in order, since what is written is.
+        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
+            entries.reverse();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            entries.dedup_by(|later, kept| later.0 == kept.0);
+        }
+        Self { entries }
     }
 
     /// The value of `key`, to change.
@@ -89,15 +114,7 @@ impl Map {
 /// Sorts; of equal keys the last wins.
 impl<K: Into<Text>> FromIterator<(K, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (K, Value)>>(fields: I) -> Self {
-        let fields = fields.into_iter().map(|(key, value)| (key.into(), value));
-        let mut entries: Vec<(Text, Value)> = fields.collect();
-        // What is read is mostly in order, since what is written is.
-        if !entries.is_sorted_by(|(a, _), (b, _)| a < b) {
-            entries.reverse();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            entries.dedup_by(|later, kept| later.0 == kept.0);
-        }
-        Self { entries }
+        Self::of(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 }
 

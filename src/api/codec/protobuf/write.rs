@@ -35,7 +35,7 @@ fn message(out: &mut Writer, ty: Type<'_>, object: &Map) -> Result<(), Error> {
         match (field.is_inline(), field.node().fields_type()) {
             (true, Some(inner)) => out.nested(number, |out| message(out, inner, object))?,
             _ => {
-                let value = object.get(field.name()).unwrap_or(&Value::Null);
+                let value = object.get_bytes(field.name_bytes()).unwrap_or(&Value::Null);
                 put_field(out, field, value).map_err(|fault| in_field(field, fault))?;
             }
         }
