@@ -255,7 +255,7 @@ fn cidr(text: &str) -> Vec<String> {
 
 /// IPAddresses.
 pub const IP_ADDRESS: Tabled = Tabled {
-    name: text::ip,
+    name: canonical,
     rules: &[
         ("spec.parentRef", Rule::Required("")),
         ("spec.parentRef?.resource", Rule::Required("")),
@@ -269,6 +269,17 @@ pub const IP_ADDRESS: Tabled = Tabled {
     unheaded: &[Cell::Age],
     ..Tabled::PLAIN
 };
+
+/// One address has one name.
+fn canonical(name: &str) -> Vec<String> {
+    let faults = text::ip(name);
+    match name.parse::<std::net::IpAddr>() {
+        Ok(ip) if faults.is_empty() && ip.to_string() != name => {
+            vec!["must be a canonical format IP address".into()]
+        }
+        _ => faults,
+    }
+}
 
 fn parent(object: &Value) -> Value {
     let parent = object.at(&["spec", "parentRef"]);

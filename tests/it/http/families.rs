@@ -170,6 +170,10 @@ fn addresses(wire: &Wire<'_>) {
     assert_eq!(told.at(&["spec", "parentRef", "name"]).str(), "named");
     let family = told.at(&["metadata", "labels"]).get("ipaddress.kubernetes.io/ip-family");
     assert_eq!(family.str(), "IPv6");
+    let other = r#"{"metadata":{"name":"2001:CAFE:43:0::77"},
+        "spec":{"parentRef":{"resource":"services","name":"x","namespace":"default"}}}"#;
+    let said = wire.post(&format!("{NETWORKING}/ipaddresses"), other).refused(422, "Invalid");
+    assert!(said.contains("must be a canonical format IP address"), "{said}");
     let range = |cidrs: &str| {
         let body = format!(r#"{{"metadata":{{"name":"more"}},"spec":{{"cidrs":{cidrs}}}}}"#);
         wire.post(&format!("{NETWORKING}/servicecidrs"), &body)
