@@ -115,6 +115,8 @@ struct State {
     revision: u64,
     /// Cursors from before this revision get [`Gone`]: the history before it is unknown.
     floor: u64,
+    /// States from before this revision are not read any more.
+    oldest_state: u64,
     lines: HashMap<GroupResource, Line>,
     budget: Budget,
 }
@@ -129,7 +131,8 @@ impl History {
     /// A history that starts empty at `revision`; the ring holds at most `ring_bytes_max` bytes.
     pub fn new(revision: u64, ring_bytes_max: usize) -> Arc<Self> {
         let budget = Budget::new(ring_bytes_max);
-        let state = State { revision, floor: revision, lines: HashMap::new(), budget };
+        let state =
+            State { revision, floor: revision, oldest_state: 0, lines: HashMap::new(), budget };
         Arc::new(Self { state: RwLock::new(state) })
     }
 
@@ -159,15 +162,17 @@ impl History {
     /// of a list and exact reads are cut from. A revision yet to come reads as the present one.
     ///
     /// # Errors
-    /// [`Gone`] when events since then have left the ring, or were never in it.
+    /// [`Gone`] when events since then have left the ring, or were never in it, or when that state
+    /// was given up.
     pub fn at(&self, resource: &GroupResource, revision: u64) -> Result<Snapshot, Gone> {
         let (mut objects, since) = {
             let state = self.state.read();
+            let floor = state.floor.max(state.oldest_state);
             let Some(line) = state.lines.get(resource) else {
-                ring::Ring::default().check(revision, state.floor)?;
+                ring::Ring::default().check(revision, floor)?;
                 return Ok(Snapshot { revision, objects: CowMap::default() });
             };
-            line.ring.check(revision, state.floor)?;
+            line.ring.check(revision, floor)?;
             (line.objects.clone(), line.ring.after(revision, usize::MAX))
         };
         for event in since.iter().rev() {
@@ -178,6 +183,11 @@ impl History {
             }
         }
         Ok(Snapshot { revision, objects })
+    }
+
+    /// Gives up all states from before `revision`. Cursors go on reading the events since then.
+    pub fn give_up(&self, revision: u64) {
+        self.state.write().oldest_state = revision;
     }
 
     /// One object as it is now.

@@ -21,6 +21,9 @@ pub const COMMIT_QUEUE_MAX: usize = 1024;
 pub const COMMIT_BATCH_MAX: usize = 256;
 /// How long a lazy write may be missing on disk.
 pub const LAZY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// How long at the least a state that is past can be read, by the pages of a list; at the most it
+/// is twice that. With etcd, which kube-apiserver compacts every five minutes, it is five to ten.
+pub const STATE_AGE_MIN: Duration = Duration::from_secs(4 * 60);
 /// Expired objects are removed together, at most this often.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Objects that expire may be as many as all others, and this many in any case: some two hours of a

@@ -13,6 +13,7 @@
 //!
 //! Invariant: what is published is on disk, but for lazy commits. Knows keys and bytes, no kinds.
 
+mod age;
 mod expiry;
 #[cfg(test)]
 mod model;

@@ -112,3 +112,19 @@ async fn a_waiting_cursor_is_woken() {
     history.publish(vec![Change::Put(object("a", "x", 11))], 11);
     assert_eq!(reader.await.unwrap(), Ok(1));
 }
+
+#[test]
+fn states_that_were_given_up_are_gone_and_their_events_are_not() {
+    let history = History::new(10, 1 << 20);
+    for revision in 11..14 {
+        let name = format!("x{revision}");
+        history.publish(vec![Change::Put(object("a", &name, revision))], revision);
+    }
+    history.give_up(12);
+    let gone = history.at(&resource(), 11).err().unwrap();
+    assert_eq!((gone.asked, gone.oldest), (11, 12));
+    assert_eq!(names(&history.at(&resource(), 12).unwrap(), "a"), ["x11", "x12"]);
+    let other = GroupResource::new("", "others");
+    assert!(history.at(&other, 11).is_err() && history.at(&other, 12).is_ok());
+    assert!(history.cursor(&resource(), 10).is_ok());
+}

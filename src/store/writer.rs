@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::age::Mark;
 use super::expiry::Expiries;
 use super::sqlite::{Row, Sqlite, failure};
 use super::{Commit, CommitError, Expect, Next, Write};
@@ -62,6 +63,7 @@ pub(super) struct Writer {
     /// When the lazy rows must be on disk.
     lazy_deadline: Option<Instant>,
     expiries: Expiries,
+    mark: Mark,
 }
 
 impl Writer {
@@ -74,7 +76,8 @@ impl Writer {
         let mut times = Expiries::default();
         expiries.iter().for_each(|(key, time)| times.set(key, Some(*time)));
         let lazy = HashMap::new();
-        Self { sqlite, history, revision, lazy, lazy_deadline: None, expiries: times }
+        let mark = Mark::new(clock::instant(), revision);
+        Self { sqlite, history, revision, lazy, lazy_deadline: None, expiries: times, mark }
     }
 
     /// Starts the thread. It ends after [`Request::Close`], or when every [`super::Store`] is gone.
@@ -271,6 +274,9 @@ impl Writer {
         let changes: Vec<Change> = decided.iter().flat_map(|d| d.changes.iter().cloned()).collect();
         if !changes.is_empty() {
             self.history.publish(changes, self.revision);
+            if let Some(oldest) = self.mark.pass(clock::instant(), self.revision) {
+                self.history.give_up(oldest);
+            }
         }
         for Decided { changes, reply } in decided {
             let objects = changes.iter().map(|change| Arc::clone(change.object())).collect();
