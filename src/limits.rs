@@ -82,6 +82,9 @@ pub const POD_IDENTITY_BYTES_MAX: usize = 200;
 pub const RESOLV_CONF_AGE_MAX: Duration = Duration::from_secs(5);
 // node
 
+/// How long a container that makes room for one of another image may be away before that is told:
+/// as long as kubelet takes to see it.
+pub const REPLACEMENT_QUIET_MAX: Duration = Duration::from_secs(1);
 /// The first wait of a container that ended and shall run again, as kubelet's.
 pub const CRASH_BACKOFF_FIRST: Duration = Duration::from_secs(10);
 /// The longest wait of a crashing container, as kubelet's.

@@ -270,6 +270,9 @@ pub struct Step {
     pub actions: Vec<Action>,
     /// To report.
     pub status: PodStatus,
+    /// Whether nothing is reported yet: a container is being replaced, and until that takes long
+    /// nobody need know that it is not there.
+    pub quiet: bool,
     /// When to look again if nothing happens.
     pub wake: Option<Wall>,
     /// The pod is being ended, by deletion or because its work is done.

@@ -6,6 +6,7 @@ use super::restart::{Crash, restarts};
 use super::{
     Action, Attempt, Busy, End, Kind, Observed, Plan, Sandbox, Seen, Step, Volumes, plans, status,
 };
+use crate::limits;
 use crate::util::clock::Wall;
 
 /// What to do for `pod` at `now`, given what is seen of it. `pod.status` is what was last reported.
@@ -24,8 +25,9 @@ pub fn step(pod: &Pod, seen: &Observed, host_ips: &[String], now: Wall) -> Step 
     if done && deleted && !seen.orphaned {
         planner.actions.push(Action::Remove);
     }
+    let quiet = !ending && planner.is_replacing();
     let Planner { actions, wake, .. } = planner;
-    Step { actions, status, wake, ending, done }
+    Step { actions, status, quiet, wake, ending, done }
 }
 
 /// Reason and message of a pod that ran too long.
@@ -41,6 +43,11 @@ fn deadline(pod: &Pod, seen: &Observed) -> Option<Wall> {
     let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
     let since = seen.since?;
     Some(Wall(since.0.saturating_add(seconds.saturating_mul(1_000_000_000))))
+}
+
+/// Whether another image is asked for than the one that an attempt was made of.
+fn is_outdated(plan: &Plan<'_>, attempt: &Attempt) -> bool {
+    attempt.image_asked != plan.spec.image.as_deref().unwrap_or_default()
 }
 
 /// The working state of one decision.
@@ -218,11 +225,23 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Whether a container has just ended because another image was asked for, and is about to run
+    /// again.
+    fn is_replacing(&mut self) -> bool {
+        let until = |(plan, seen): (Plan<'_>, &Seen)| {
+            let attempt = seen.current.as_ref().filter(|attempt| is_outdated(&plan, attempt))?;
+            let end = attempt.end.as_ref().filter(|end| self.restarts(&plan, end))?;
+            Some(end.finished.after(limits::REPLACEMENT_QUIET_MAX))
+        };
+        let all = self.each(&[Kind::Sidecar, Kind::App]).into_iter().filter_map(until);
+        let until = all.filter(|until| *until > self.now).min();
+        until.inspect(|until| self.wake_at(*until)).is_some()
+    }
+
     /// Why a running container must be stopped and started anew.
     fn fault(&self, plan: &Plan<'_>, attempt: &Attempt, seen: &Seen) -> Option<String> {
         let name = plan.name();
-        let asked = plan.spec.image.as_deref().unwrap_or_default();
-        if attempt.image_asked != asked {
+        if is_outdated(plan, attempt) {
             Some(format!("Container {name} definition changed, will be restarted"))
         } else if !seen.probes.live {
             Some(format!("Container {name} failed liveness probe, will be restarted"))

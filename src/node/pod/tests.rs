@@ -616,3 +616,20 @@ fn restart_rules_of_a_container_come_first() {
     assert_eq!(actions(&step(&pod, &seen("up a=exit:42"), &[], NOW)), "start:a#1");
     assert_eq!(actions(&step(&pod, &seen("up a=exit:1"), &[], NOW)), "end");
 }
+
+#[test]
+fn a_replacement_is_told_once_it_runs_or_takes_long() {
+    let (usual, never) = (pod("a", "", "", ""), pod("a", NEVER, "", ""));
+    for (a, quiet, wake) in [
+        ("exit:0@0+image:old", true, Some(1)),
+        ("exit:0@0+image:old+starting", true, Some(1)),
+        ("exit:0@-2+image:old", false, None),
+        ("exit:0@0", false, None),
+        ("run+image:old+stopping:9", false, None),
+    ] {
+        let step = step(&usual, &seen(&format!("up a={a}")), &["192.0.2.1".to_owned()], NOW);
+        assert_eq!((step.quiet, step.wake.map(offset)), (quiet, wake), "{a}");
+    }
+    let over = step(&never, &seen("up a=exit:0@0+image:old"), &[], NOW);
+    assert!(!over.quiet, "it is not replaced");
+}

@@ -93,7 +93,7 @@ impl Worker {
     /// Begins to write the status if it differs from what was reported.
     pub(super) fn send_report(&mut self, pod: &Pod, step: &Step) {
         let waits = self.report.retry.is_some_and(|at| at > clock::now());
-        if self.report.writing || waits || self.seen.orphaned {
+        if self.report.writing || waits || step.quiet || self.seen.orphaned {
             return;
         }
         let Some(patch) = patch(pod.status.as_ref(), &step.status) else { return };
