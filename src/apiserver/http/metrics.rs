@@ -399,6 +399,12 @@ mod tests {
             ("GET", "/api/v1/pods", false, ("LIST", "pods", "", "cluster", false)),
             (
                 "GET",
+                "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dp",
+                false,
+                ("LIST", "pods", "", "resource", false),
+            ),
+            (
+                "GET",
                 "/api/v1/namespaces/a/pods?watch=1",
                 false,
                 ("WATCH", "pods", "", "namespace", false),

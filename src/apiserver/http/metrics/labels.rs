@@ -7,7 +7,8 @@ use std::sync::Arc;
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
 use crate::api::registry::{Called, Resource};
-use crate::apiserver::http::request::{RequestInfo, Target};
+use crate::api::selector::FieldSelector;
+use crate::apiserver::http::request::{RequestInfo, ResourcePath, Target};
 
 /// Subresources that are streams, which have one verb.
 const CONNECTED: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
@@ -37,17 +38,11 @@ impl Labels {
         };
         let below = path.map_or("", |path| &path.subresource);
         let subresource = resource.and_then(|resource| resource.subresource(below));
-        let scope = match path {
-            None => "",
-            Some(path) if !path.name.is_empty() || info.verb == "create" => "resource",
-            Some(path) if !path.namespace.is_empty() => "namespace",
-            Some(_) => "cluster",
-        };
         Self {
             verb: if CONNECTED.contains(&below) { "CONNECT" } else { verb(info.verb, applies) },
             called: resource.map(|resource| Arc::clone(&resource.called)),
             subresource: subresource.map_or("", |subresource| subresource.name),
-            scope,
+            scope: path.map_or("", |path| scope(info, path)),
             dry_run: info.query.get("dryRun") == "All",
         }
     }
@@ -58,6 +53,24 @@ impl Labels {
             Some(called) => [&called.group, &called.version, &called.plural],
             None => [""; 3],
         }
+    }
+}
+
+/// Whether a request is about one object, those of a namespace, or all. A selector by name makes a
+/// collection one object, and one by namespace a namespace's.
+fn scope(info: &RequestInfo, path: &ResourcePath) -> &'static str {
+    if !path.name.is_empty() || info.verb == "create" {
+        return "resource";
+    }
+    let fields = match info.query.get("fieldSelector") {
+        "" => None,
+        text => FieldSelector::parse(text).ok(),
+    };
+    let wants = |field: &str| fields.as_ref().is_some_and(|f| f.required(field).is_some());
+    match () {
+        () if wants("metadata.name") => "resource",
+        () if !path.namespace.is_empty() || wants("metadata.namespace") => "namespace",
+        () => "cluster",
     }
 }
 
