@@ -289,14 +289,15 @@ impl PodHandle {
             .collect();
         self.blocking("cannot read usage", move |pod| {
             let cgroups = &pod.shared.cgroups;
-            let mut stats =
-                PodStats { pod: cgroups.usage(&pod.record.cgroup())?, ..PodStats::default() };
+            let mut stats = PodStats::default();
             for id in running {
                 // One that has ended meanwhile has no group any more.
                 if let Ok(usage) = cgroups.usage(&pod.record.container_cgroup(&id)) {
                     stats.containers.insert(id, usage);
                 }
             }
+            // Last, so that it is not less than what its containers have used.
+            stats.pod = cgroups.usage(&pod.record.cgroup())?;
             Ok(stats)
         })
         .await
