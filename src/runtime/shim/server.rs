@@ -41,6 +41,8 @@ struct Work {
     container: String,
     /// The number of the exec; `None` for a creation.
     exec: Option<u64>,
+    /// Why a creation fails. Its worker still takes away what it has made.
+    fault: Option<Fault>,
 }
 
 /// See the module.
@@ -303,7 +305,7 @@ impl Shim {
         let (mine, theirs) = Channel::pair()?;
         let (container, stdio) = Container::new(wish)?;
         self.containers.insert(id.clone(), container);
-        let work = Work { channel: mine, asker, container: id.clone(), exec: None };
+        let work = Work { channel: mine, asker, container: id.clone(), exec: None, fault: None };
         let started = self.fork_worker(work, Task::Create, stdio, theirs);
         if started.is_err() {
             self.containers.remove(&id);
@@ -338,7 +340,8 @@ impl Shim {
         let (mine, theirs) = Channel::pair()?;
         let number = self.next;
         self.next += 1;
-        let work = Work { channel: mine, asker, container: id.to_owned(), exec: Some(number) };
+        let container = id.to_owned();
+        let work = Work { channel: mine, asker, container, exec: Some(number), fault: None };
         self.fork_worker(work, Task::Exec { spec, init, number }, stdio, theirs)
     }
 
@@ -374,10 +377,16 @@ impl Shim {
     }
 
     fn worker_reports(&mut self, id: u64) {
-        let Some(work) = self.work.get(&id) else { return };
+        let Some(work) = self.work.get_mut(&id) else { return };
         let (report, fds) = match receive(&work.channel, &mut self.buffer) {
             None => return,
-            Some(received) => received,
+            Some(Received::Report(Report::Fault(fault), _)) if work.exec.is_none() => {
+                return self.creation_fails(id, fault);
+            }
+            Some(Received::Report(report, fds)) => (report, fds),
+            Some(Received::End(why)) => {
+                (Report::Fault(work.fault.take().unwrap_or(why)), Vec::new())
+            }
         };
         let Some(work) = self.work.remove(&id) else { return };
         match (report, work.exec) {
@@ -395,6 +404,18 @@ impl Shim {
                 self.reply(work.asker, Err(fault));
             }
         }
+    }
+
+    /// Keeps why a creation fails, as it was said first, until its worker has ended: the same name
+    /// is free only when nobody takes anything away under it any more.
+    fn creation_fails(&mut self, id: u64, fault: Fault) {
+        let Some(work) = self.work.get_mut(&id) else { return };
+        work.fault.get_or_insert(fault);
+        // The worker waits for what it has made.
+        complain(
+            &work.container,
+            self.cgroups.kill(&self.record.container_cgroup(&work.container)),
+        );
     }
 
     fn created(&mut self, work: Work, pid: i32, fds: Vec<OwnedFd>) {
@@ -549,16 +570,23 @@ fn no_container(id: &str) -> Fault {
     Fault::new(FaultKind::NotFound, format!("there is no container {id}"))
 }
 
-/// A worker's report; `None` while it is still at work.
-fn receive(channel: &Channel, buffer: &mut [u8]) -> Option<(Report, Vec<OwnedFd>)> {
+/// What comes from a worker.
+enum Received {
+    Report(Report, Vec<OwnedFd>),
+    /// Nothing more, and why if nothing has come before.
+    End(Fault),
+}
+
+/// What a worker says; `None` while it is still at work.
+fn receive(channel: &Channel, buffer: &mut [u8]) -> Option<Received> {
     let silent = || Fault::new(FaultKind::Failed, "the worker ended without a word");
     match channel.receive(buffer) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(error) => Some((Report::Fault(error.into()), Vec::new())),
-        Ok(None) => Some((Report::Fault(silent()), Vec::new())),
+        Err(error) => Some(Received::End(error.into())),
+        Ok(None) => Some(Received::End(silent())),
         Ok(Some((length, fds))) => Some(match serde_json::from_slice(&buffer[..length]) {
-            Ok(report) => (report, fds),
-            Err(error) => (Report::Fault(io::Error::from(error).into()), Vec::new()),
+            Ok(report) => Received::Report(report, fds),
+            Err(error) => Received::Report(Report::Fault(io::Error::from(error).into()), vec![]),
         }),
     }
 }
