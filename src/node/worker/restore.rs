@@ -9,7 +9,7 @@ use super::Worker;
 use crate::node::container::build::label;
 use crate::node::network::host_ports;
 use crate::node::pod::{Attempt, End, Sandbox, Volumes};
-use crate::runtime::Phase;
+use crate::runtime::{self, Phase};
 use crate::util::clock::{self, Wall};
 
 impl Worker {
@@ -54,9 +54,7 @@ impl Worker {
             self.seen.ips = addresses.list();
             network.set_ports(&context.uid, host_ports(pod, &self.seen.ips));
         }
-        // Made, but never started: whoever was about to has died.
-        let created = handle.containers().into_iter().filter(|c| c.phase == Phase::Created);
-        for container in created {
+        for container in handle.containers().into_iter().filter(never_ran) {
             if let Err(error) = handle.remove(&container.id).await {
                 tracing::warn!(pod = %context.uid, %error, "cannot remove an unstarted container");
             }
@@ -119,6 +117,13 @@ impl Worker {
     }
 }
 
+/// Whether a container was made and never started: whoever was about to has died, perhaps after one
+/// that had begun to take it away. It counts as no attempt.
+fn never_ran(container: &runtime::ContainerStatus) -> bool {
+    container.phase == Phase::Created
+        || container.phase == Phase::Exited && container.started_ns.is_none()
+}
+
 pub(super) fn wall(time: &Time) -> Wall {
     i64::try_from(time.0.as_nanosecond()).map_or(Wall(0), Wall)
 }
@@ -169,5 +174,33 @@ fn attempt(reported: &ContainerStatus, ended: &ContainerStateTerminated, number:
             finished: ended.finished_at.as_ref().map_or(Wall(0), wall),
             resized: false,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_was_made_and_never_started_is_no_attempt() {
+        for (phase, started_ns, expected) in [
+            (Phase::Created, None, true),
+            (Phase::Exited, None, true),
+            (Phase::Exited, Some(5), false),
+            (Phase::Running, Some(5), false),
+        ] {
+            let container = runtime::ContainerStatus {
+                id: "x".into(),
+                phase,
+                pid: None,
+                created_ns: 1,
+                started_ns,
+                exit: None,
+                labels: BTreeMap::new(),
+            };
+            assert_eq!(never_ran(&container), expected, "{phase:?} {started_ns:?}");
+        }
     }
 }
