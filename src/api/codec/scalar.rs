@@ -37,7 +37,7 @@ pub(super) fn schema_props() -> Option<Node<'static>> {
     Some(builtin().type_named(validation)?.field("openAPIV3Schema")?.node())
 }
 
-/// Decodes a token, which is not null, as a value of the type `node`.
+/// Decodes a token, which is not null nor a text for a field of text, as a value of the type `node`.
 pub(super) fn decode<'a>(node: Node<'a>, token: &Token<'_>) -> Result<Value, Refused<'a>> {
     let own = |result: Result<Value, String>| {
         result.map_err(|message| Refused { what: Fault::Value(message), ends: true })
@@ -68,7 +68,6 @@ pub(super) fn decode<'a>(node: Node<'a>, token: &Token<'_>) -> Result<Value, Ref
 fn plain(kind: Kind, token: &Token<'_>) -> Option<Value> {
     match (kind, token) {
         (Kind::Bool, Token::Bool(bool)) => Some(Value::Bool(*bool)),
-        (Kind::String, Token::Str(text)) => Some((&**text).into()),
         (Kind::Int32, Token::Number(number)) => int32(*number),
         (Kind::Int64, Token::Number(number)) => int64(*number),
         (Kind::Float, Token::Number(number)) => match number.value() {

@@ -29,8 +29,8 @@ impl Map {
         self.entries.is_empty()
     }
 
-    fn find(&self, key: &str) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(k, _)| k.as_str().cmp(key))
+    fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(k, _)| k.as_bytes().cmp(key))
     }
 
     /// The value of `key`.
@@ -44,8 +44,7 @@ impl Map {
             let entry = self.entries.iter().find(|(k, _)| k.as_bytes() == key);
             return entry.map(|(_, value)| value);
         }
-        let found = self.entries.binary_search_by(|(k, _)| k.as_bytes().cmp(key)).ok();
-        found.map(|at| &self.entries[at].1)
+        self.find(key).ok().map(|at| &self.entries[at].1)
     }
 
     /// A map of entries in any order; of equal keys the last wins.
@@ -61,17 +60,17 @@ impl Map {
 
     /// The value of `key`, to change.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.find(key).ok().map(|i| &mut self.entries[i].1)
+        self.find(key.as_bytes()).ok().map(|i| &mut self.entries[i].1)
     }
 
     /// Whether `key` is there, be it null.
     pub fn contains(&self, key: &str) -> bool {
-        self.find(key).is_ok()
+        self.find(key.as_bytes()).is_ok()
     }
 
     /// The value of `key`, made null where absent.
     pub fn entry(&mut self, key: &str) -> &mut Value {
-        let at = self.find(key).unwrap_or_else(|at| {
+        let at = self.find(key.as_bytes()).unwrap_or_else(|at| {
             self.entries.insert(at, (Text::new(key), Value::Null));
             at
         });
@@ -81,7 +80,7 @@ impl Map {
     /// Sets `key` and returns what it was.
     pub fn insert(&mut self, key: impl Into<Text>, value: Value) -> Option<Value> {
         let key = key.into();
-        match self.find(&key) {
+        match self.find(key.as_bytes()) {
             Ok(at) => Some(std::mem::replace(&mut self.entries[at].1, value)),
             Err(at) => {
                 self.entries.insert(at, (key, value));
@@ -92,7 +91,7 @@ impl Map {
 
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.find(key).ok().map(|at| self.entries.remove(at).1)
+        self.find(key.as_bytes()).ok().map(|at| self.entries.remove(at).1)
     }
 
     /// Keeps only the fields for which `keep` holds.
