@@ -20,7 +20,7 @@ use crate::api::tree::Value;
 use crate::history::{Cursor, History};
 use crate::util::id;
 use crate::util::nets::Nets;
-use supply::{Addresses, Supply};
+use supply::Supply;
 
 /// Where addresses and ports come from.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct Taken {
     history: Arc<History>,
     services: GroupResource,
     cursor: Option<Cursor>,
-    addresses: Addresses,
+    addresses: HashSet<IpAddr>,
     /// Node ports by the Services that hold them.
     ports: HashMap<u16, String>,
 }
@@ -57,7 +57,7 @@ impl Allocator {
             history,
             services: GroupResource::new("", "services"),
             cursor: None,
-            addresses: Addresses::default(),
+            addresses: HashSet::new(),
             ports: HashMap::new(),
         };
         Self { ranges, taken: Arc::new(Mutex::new(taken)) }
@@ -274,7 +274,7 @@ impl Taken {
     /// Counts anew. A Service that holds what another holds too is named: it came from elsewhere.
     fn start_over(&mut self) {
         let snapshot = self.history.snapshot(&self.services);
-        self.addresses = Addresses::default();
+        self.addresses.clear();
         self.ports.clear();
         for service in snapshot.iter().filter_map(|object| object.tree().ok()) {
             let (addresses, ports) = held(&service);
@@ -291,7 +291,7 @@ impl Taken {
 
     fn note(&mut self, service: &Value) {
         let (addresses, ports) = held(service);
-        addresses.into_iter().for_each(|address| self.addresses.insert(address));
+        self.addresses.extend(addresses);
         self.ports.extend(ports.into_iter().map(|port| (port, owner(service))));
     }
 

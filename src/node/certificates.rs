@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCertificateProjection};
 use parking_lot::Mutex;
 
 use super::objects;
+use super::pod::account;
 use super::volume::payload::{CertificateWish, Credentials};
 use crate::api::meta::Meta;
 use crate::api::time;
@@ -269,11 +270,6 @@ impl Issued {
 
 fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
-}
-
-fn account(pod: &Pod) -> &str {
-    let of_spec = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-    of_spec.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
 /// The kind of key that a volume's source names.

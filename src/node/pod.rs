@@ -281,6 +281,12 @@ pub struct Step {
     pub done: bool,
 }
 
+/// The service account as which a pod runs.
+pub fn account(pod: &Pod) -> &str {
+    let of_spec = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    of_spec.filter(|name| !name.is_empty()).unwrap_or("default")
+}
+
 /// `name_namespace(uid)`: a pod in messages.
 pub fn title(pod: &Pod) -> String {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 
+use super::pod::account;
 use super::volume::payload::TokenWish;
 use crate::api::status::Status;
 use crate::api::time;
@@ -65,10 +66,9 @@ impl Tokens {
 
     async fn ask(&self, pod: &Pod, wish: &TokenWish, now: Wall) -> Result<Token, Status> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let of_spec = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-        let account = of_spec.filter(|name| !name.is_empty()).unwrap_or("default");
         let body = request(pod, wish);
-        let answer = self.client.post(&SERVICEACCOUNTS, namespace, account, "token", body).await?;
+        let post = self.client.post(&SERVICEACCOUNTS, namespace, account(pod), "token", body);
+        let answer = post.await?;
         let status = answer.get("status");
         let text = status.get("token").str().to_owned();
         if text.is_empty() {

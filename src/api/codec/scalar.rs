@@ -37,7 +37,7 @@ pub(super) fn schema_props() -> Option<Node<'static>> {
     Some(builtin().type_named(validation)?.field("openAPIV3Schema")?.node())
 }
 
-/// Decodes a token, which is not null nor a text for a field of text, as a value of the type `node`.
+/// Decodes a token as a value of the type `node`. It is not null, nor a text for a field of text.
 pub(super) fn decode<'a>(node: Node<'a>, token: &Token<'_>) -> Result<Value, Refused<'a>> {
     let own = |result: Result<Value, String>| {
         result.map_err(|message| Refused { what: Fault::Value(message), ends: true })

@@ -18,41 +18,11 @@ const GROUP: &str = "networking.k8s.io";
 /// The label of the IPAddresses that only tell what Services hold.
 const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
 
-/// A set of addresses; each takes no more room than its bits.
-#[derive(Debug, Default)]
-pub(super) struct Addresses {
-    four: HashSet<u32>,
-    six: HashSet<u128>,
-}
-
-impl Addresses {
-    pub(super) fn contains(&self, address: &IpAddr) -> bool {
-        match address {
-            IpAddr::V4(four) => self.four.contains(&four.to_bits()),
-            IpAddr::V6(six) => self.six.contains(&six.to_bits()),
-        }
-    }
-
-    pub(super) fn insert(&mut self, address: IpAddr) {
-        match address {
-            IpAddr::V4(four) => self.four.insert(four.to_bits()),
-            IpAddr::V6(six) => self.six.insert(six.to_bits()),
-        };
-    }
-
-    pub(super) fn remove(&mut self, address: &IpAddr) {
-        match address {
-            IpAddr::V4(four) => self.four.remove(&four.to_bits()),
-            IpAddr::V6(six) => self.six.remove(&six.to_bits()),
-        };
-    }
-}
-
 /// Addresses to give.
 pub(super) struct Supply {
     /// The server's own ranges first.
     ranges: Vec<IpNet>,
-    reserved: Addresses,
+    reserved: HashSet<IpAddr>,
 }
 
 impl Supply {
@@ -67,8 +37,7 @@ impl Supply {
         let addresses = history.snapshot(&GroupResource::new(GROUP, "ipaddresses"));
         let by_users = addresses.iter().map(|address| &address.header);
         let by_users = by_users.filter(|h| !h.labels.iter().any(|(key, _)| **key == *MANAGED_BY));
-        let mut reserved = Addresses::default();
-        by_users.filter_map(|h| h.key.name.parse().ok()).for_each(|ip| reserved.insert(ip));
+        let reserved = by_users.filter_map(|h| h.key.name.parse().ok()).collect();
         Self { ranges: own.iter().chain(others).collect(), reserved }
     }
 
@@ -76,7 +45,7 @@ impl Supply {
     ///
     /// # Errors
     /// Why it cannot be had.
-    pub(super) fn named(&self, taken: &Addresses, given: &str) -> Result<IpAddr, String> {
+    pub(super) fn named(&self, taken: &HashSet<IpAddr>, given: &str) -> Result<IpAddr, String> {
         let usable = |address: &IpAddr| {
             self.ranges.iter().any(|range| {
                 let ends = range.addr().is_ipv4() && *address == range.broadcast();
@@ -100,12 +69,12 @@ impl Supply {
 
     /// Any free address of a family. The low end of each range is left to those who ask for an
     /// address by name, as long as there are others.
-    pub(super) fn any(&self, taken: &Addresses, six: bool) -> Option<IpAddr> {
+    pub(super) fn any(&self, taken: &HashSet<IpAddr>, six: bool) -> Option<IpAddr> {
         let mut ranges = self.ranges.iter().filter(|range| range.addr().is_ipv6() == six);
         ranges.find_map(|range| self.any_of(taken, *range))
     }
 
-    fn any_of(&self, taken: &Addresses, range: IpNet) -> Option<IpAddr> {
+    fn any_of(&self, taken: &HashSet<IpAddr>, range: IpNet) -> Option<IpAddr> {
         let size = size(range);
         let reserved =
             (size / 16).clamp(limits::STATIC_BAND_MIN, limits::STATIC_BAND_MAX).min(size);
@@ -114,7 +83,7 @@ impl Supply {
         upper.chain(scattered(1, reserved).map(|at| nth(range, at))).find(free)
     }
 
-    fn is_free(&self, taken: &Addresses, address: &IpAddr) -> bool {
+    fn is_free(&self, taken: &HashSet<IpAddr>, address: &IpAddr) -> bool {
         !taken.contains(address) && !self.reserved.contains(address)
     }
 }

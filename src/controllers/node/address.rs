@@ -2,9 +2,8 @@
 //! the cluster has both.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
 use crate::api::meta::{Key, Meta};
 use crate::api::tree::Value;
@@ -18,8 +17,8 @@ use crate::util::nets::Nets;
 const NODE_MASK: u8 = 24;
 /// The same of IPv6.
 const NODE_MASK_SIX: u8 = 64;
-/// How many parts of a network are looked at, as a power of two.
-const PARTS_BITS: u8 = 24;
+/// How many parts of a network are looked at.
+const PARTS_MAX: usize = 1 << 24;
 
 /// The controller's row; `cluster` are the addresses of all pods.
 pub fn controller(cluster: Nets) -> Controller {
@@ -65,24 +64,10 @@ fn held(node: &Value) -> Vec<String> {
 }
 
 /// The parts of a network in order.
-fn parts(net: IpNet) -> Box<dyn Iterator<Item = String>> {
+fn parts(net: IpNet) -> impl Iterator<Item = String> {
     let mask = if net.addr().is_ipv4() { NODE_MASK } else { NODE_MASK_SIX }.max(net.prefix_len());
-    let count = 1u32 << (mask - net.prefix_len()).min(PARTS_BITS);
-    match net {
-        IpNet::V4(net) => {
-            let step = move |i: u32| i.checked_shl(u32::from(32 - mask)).unwrap_or(0);
-            let base = net.network().to_bits();
-            let part = move |i| Ipv4Net::new(Ipv4Addr::from_bits(base | step(i)), mask);
-            Box::new((0..count).filter_map(move |i| Some(part(i).ok()?.to_string())))
-        }
-        IpNet::V6(net) => {
-            let base = net.network().to_bits();
-            let part = move |i: u32| {
-                Ipv6Net::new(Ipv6Addr::from_bits(base | u128::from(i) << (128 - mask)), mask)
-            };
-            Box::new((0..count).filter_map(move |i| Some(part(i).ok()?.to_string())))
-        }
-    }
+    let parts = net.subnets(mask).into_iter().flatten();
+    parts.take(PARTS_MAX).map(|part| part.to_string())
 }
 
 #[cfg(test)]
